@@ -1,0 +1,104 @@
+# `make demo` and `make test` set themselves up; run them again after an
+# interruption, they go on where they stopped. `make help` lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/.stamps
+TORCH := torch==2.13.0
+APT_PACKAGES := g++ libpcre2-dev nlohmann-json3-dev libutf8proc-dev
+
+export PATH := $(abspath $(BIN)):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: demo
+demo: setup-build system-packages  ## build the demo bundle and let its adapters answer
+	@ptefoundry build
+	@ptefoundry run artifacts/bundle --adapter base --adapter nobel --adapter executorch \
+	  --prompt "Who won the Nobel Prize in Physics in 2025?" \
+	  --prompt "Help me get started with ExecuTorch in 3 steps"
+
+.PHONY: test
+test: setup-test system-packages  ## run all tests
+	@pytest tests/unit tests/integration tests/e2e
+
+.PHONY: lint
+lint: setup-test  ## check style, types and the direction of imports
+	@ruff check .
+	@ruff format --check .
+	@mypy ptefoundry cli stages
+	@lint-imports --config pyproject.toml
+
+.PHONY: format
+format: setup-test  ## put the code in the project's format
+	@ruff check --fix .
+	@ruff format .
+
+.PHONY: adapters
+adapters: setup-build  ## train the demo adapters again and evaluate them (about two hours)
+	@ptefoundry build --only fetch-base
+	@for name in nobel executorch; do \
+	  python examples/train.py $$name --base artifacts/base/fetched --out examples/adapters/$$name; \
+	done
+	@python examples/evaluate.py --base artifacts/base/fetched
+
+.PHONY: benchmarks
+benchmarks: setup-build system-packages  ## measure and write docs/benchmarks.md's tables
+	@python tests/benchmarks/demo_bundle.py
+
+.PHONY: lock
+lock: setup-test  ## resolve requirements*.lock again from pyproject.toml
+	@compile() { pip-compile -q --generate-hashes --strip-extras --no-emit-index-url \
+	  --no-emit-find-links --no-header --no-annotate --unsafe-package torch "$$@" pyproject.toml; }; \
+	compile -o requirements.lock; \
+	compile --extra build -o requirements-build.lock; \
+	compile --extra build --extra test -o requirements-test.lock; \
+	compile --extra train -o requirements-train.lock
+
+.PHONY: clean
+clean:  ## remove everything built; the environment and DVC's cache stay
+	rm -rf artifacts/*
+
+# Environments. The test environment contains the build environment; each
+# stamp is newer than the lock that it was installed from.
+.PHONY: setup-build setup-test
+setup-build: $(STAMPS)/build
+setup-test: $(STAMPS)/test
+
+$(STAMPS)/torch:
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing $(TORCH)"
+	@$(BIN)/python -m pip install -q $(TORCH)
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/build: requirements-build.lock pyproject.toml $(STAMPS)/torch
+	@echo "installing $<"
+	@$(BIN)/python -m pip install -q --no-deps --require-hashes -r $<
+	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(STAMPS)/test: requirements-test.lock $(STAMPS)/build
+	@echo "installing $<"
+	@$(BIN)/python -m pip install -q --no-deps --require-hashes -r $<
+	@touch $@
+
+# Headers for the runner: installed where we may, else the command is shown.
+.PHONY: system-packages
+system-packages: | setup-build
+	@if ptefoundry doctor --quiet; then exit 0; fi; \
+	if ! command -v apt-get > /dev/null; then ptefoundry doctor; exit 1; fi; \
+	if [ "$$(id -u)" = 0 ]; then as_root=""; \
+	elif sudo -n true 2> /dev/null; then as_root="sudo"; \
+	else echo "run this once, then make again:"; \
+	  echo "  sudo apt-get install -y $(APT_PACKAGES)"; exit 1; fi; \
+	$$as_root apt-get update -qq && \
+	$$as_root apt-get install -y -qq --no-install-recommends $(APT_PACKAGES) > /dev/null

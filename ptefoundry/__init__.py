@@ -1,0 +1,1 @@
+"""Reproducible builds and a registry for ExecuTorch LoRA bundles."""

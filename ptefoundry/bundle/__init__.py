@@ -1,0 +1,1 @@
+"""Bundles: manifest, assembly, smoke runs and inspection."""

@@ -1,0 +1,98 @@
+"""Putting the built files together as a bundle."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from ptefoundry.bundle.manifest import (
+    MANIFEST_FILE,
+    MEASURED_FILE,
+    FileEntry,
+    Manifest,
+    Variant,
+)
+from ptefoundry.digest import hash_file
+from ptefoundry.errors import VerificationError
+from ptefoundry.files import assembled_folder, place, write_json
+from ptefoundry.lowering.build import BASE_PROGRAM, FOUNDATION_FILE
+from ptefoundry.params import Params
+from ptefoundry.workspace import BASE_VARIANT, Workspace
+
+_BACKEND = "xnnpack"
+
+
+def assemble_bundle(workspace: Workspace, params: Params, into: Path) -> None:
+    """Make the folder `into` from a workspace's built files, replacing it at once.
+
+    Files are hard links where the file system allows.
+
+    Raises:
+        VerificationError: a program is not the one that its smoke run was made with.
+    """
+    with assembled_folder(into) as folder:
+        variants = _place_files(workspace, params, folder)
+        measured = {
+            f"{variant.backend}/{variant.adapter}": _measured(workspace, variant, folder)
+            for variant in variants
+        }
+        manifest = Manifest(
+            name=params.bundle.name,
+            base=_origin(params.base.source, params.base.digest) | {"name": params.base.name},
+            adapters={
+                name: _origin(adapter.source, adapter.digest)
+                for name, adapter in sorted(params.adapters.items())
+            },
+            backends={_BACKEND: asdict(params.backends.xnnpack)},
+            files=tuple(_list_files(folder)),
+            variants=tuple(variants),
+        )
+        write_json(folder / MANIFEST_FILE, asdict(manifest))
+        write_json(folder / MEASURED_FILE, measured)
+
+
+def _place_files(workspace: Workspace, params: Params, folder: Path) -> list[Variant]:
+    base, built = workspace.canonical_base, workspace.artifacts
+    place(base / "config.json", folder / "model.json")
+    for file in sorted((base / "tokenizer").iterdir()):
+        place(file, folder / "tokenizer" / file.name)
+    compiled = built / "compile" / _BACKEND
+    programs = {BASE_VARIANT: compiled / BASE_PROGRAM}
+    for name in sorted(params.adapters):
+        programs[name] = built / "link" / _BACKEND / f"{name}.pte"
+    place(compiled / FOUNDATION_FILE, folder / _BACKEND / FOUNDATION_FILE)
+    for name, program in programs.items():
+        place(program, folder / _BACKEND / f"{name}.pte")
+    return [
+        Variant(
+            backend=_BACKEND,
+            adapter=name,
+            program=f"{_BACKEND}/{name}.pte",
+            data=(f"{_BACKEND}/{FOUNDATION_FILE}",),
+            method="forward",
+        )
+        for name in programs
+    ]
+
+
+def _measured(workspace: Workspace, variant: Variant, folder: Path) -> dict[str, object]:
+    """The metrics of a variant's smoke run, which must be of the very same program."""
+    path = workspace.artifacts / "smoke" / variant.backend / variant.adapter / "metrics.json"
+    metrics: dict[str, object] = json.loads(path.read_text())
+    program = folder / variant.program
+    if metrics["program_sha256"] != hash_file(program):
+        raise VerificationError(
+            f"{path}: expected the smoke run of {program.name}, found that of another program; "
+            "run `ptefoundry build`"
+        )
+    return metrics
+
+
+def _origin(source: str, digest: str | None) -> dict[str, str]:
+    return {"source": source} | ({"digest": digest} if digest else {})
+
+
+def _list_files(folder: Path) -> Iterator[FileEntry]:
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        relative = path.relative_to(folder).as_posix()
+        yield FileEntry(path=relative, size=path.stat().st_size, sha256=hash_file(path))

@@ -1,0 +1,1 @@
+"""From the eager model to the files of a backend, and reading these files."""

@@ -1,0 +1,98 @@
+"""Checks of files that were just built, by reading them again.
+
+ExecuTorch's own save function reports a failed write only in its log, and a
+program without its data fails on the device. So every file is parsed again and
+programs and foundation are matched key by key.
+"""
+
+import re
+from pathlib import Path
+
+from ptefoundry.errors import VerificationError
+from ptefoundry.lowering.ptd import DataFile, read_ptd
+from ptefoundry.lowering.pte import Program, read_pte
+from ptefoundry.lowering.segments import NamedData
+
+_CONTENT_KEY = re.compile(r"[0-9a-f]{64}")
+_METADATA = ("get_max_context_len", "get_max_seq_len", "get_vocab_size", "get_eos_ids")
+
+
+def check_program(program_file: Path, foundation_file: Path) -> None:
+    """Check that a program is complete with a foundation and takes all of its keys right.
+
+    Raises:
+        VerificationError: a method or key is missing, a key stands in both
+            files, or a content key does not fit its bytes.
+        ArtifactError: a file cannot be read.
+    """
+    program, foundation = read_pte(program_file), read_ptd(foundation_file)
+    _check_methods(program)
+    _check_keys(program, foundation)
+    for file, entries in ((program_file, program.entries), (foundation_file, foundation.entries)):
+        _check_contents(file, entries)
+
+
+def check_same_foundation(built: Path, shared: Path) -> None:
+    """Check that two foundations hold the same tensors under the same keys.
+
+    Raises:
+        VerificationError: they differ; the message names keys.
+    """
+    ours = {entry.key: entry.digest for entry in read_ptd(built).entries}
+    theirs = {entry.key: entry.digest for entry in read_ptd(shared).entries}
+    if ours == theirs:
+        return
+    different = sorted(key for key in {*ours, *theirs} if ours.get(key) != theirs.get(key))
+    raise VerificationError(
+        f"{shared}: expected the foundation that this program was compiled over, found "
+        f"{len(different)} different keys ({_some(different)}); base and program come from "
+        "different builds, run `ptefoundry build`"
+    )
+
+
+def _check_methods(program: Program) -> None:
+    if program.entry_points != ("forward",):
+        raise VerificationError(
+            f"{program.path}: expected the one method forward, found "
+            f"{', '.join(program.entry_points) or 'none'}; the export is broken"
+        )
+    missing = [name for name in _METADATA if name not in program.constants]
+    if missing:
+        raise VerificationError(
+            f"{program.path}: expected the metadata {', '.join(_METADATA)}, "
+            f"missing: {', '.join(missing)}; the export is broken"
+        )
+
+
+def _check_keys(program: Program, foundation: DataFile) -> None:
+    missing = sorted(program.needs - foundation.keys)
+    if missing:
+        raise VerificationError(
+            f"{program.path}: needs {len(missing)} tensors that {foundation.path} does not have "
+            f"({_some(missing)}); they come from different builds, run `ptefoundry build`"
+        )
+    # The runtime refuses a key that two of its data maps have.
+    twice = sorted({entry.key for entry in program.entries} & foundation.keys)
+    if twice:
+        raise VerificationError(
+            f"{program.path}: expected keys that {foundation.path} does not have, found "
+            f"{len(twice)} in both ({_some(twice)}); an adapter matrix equals a base tensor"
+        )
+
+
+def _check_contents(file: Path, entries: tuple[NamedData, ...]) -> None:
+    wrong = [
+        entry.key
+        for entry in entries
+        if _CONTENT_KEY.fullmatch(entry.key) and entry.key != entry.digest
+    ]
+    if wrong:
+        raise VerificationError(
+            f"{file}: expected bytes with the sha256 that is their key, found others for "
+            f"{len(wrong)} keys ({_some(wrong)}); the file is altered, build it again"
+        )
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown}, ..."

@@ -1,0 +1,134 @@
+"""Compiling the eager model to an XNNPACK program and its data file.
+
+Base tensors are tagged for `foundation.ptd`, adapter matrices stay in the
+program. XNNPACK names each constant by the sha256 of its bytes, so the same
+base gives the same data file whichever adapter stands beside it.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ptefoundry.base.config import ModelConfig
+from ptefoundry.files import atomic_writer
+from ptefoundry.params import XnnpackParams
+
+if TYPE_CHECKING:
+    import torch
+    from executorch.exir import ExecutorchProgramManager
+
+    from ptefoundry.model.transformer import Transformer
+
+FOUNDATION = "foundation"
+"""Tag of the base's tensors, and the stem of their file."""
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A lowered program, not yet on disk."""
+
+    manager: "ExecutorchProgramManager"
+
+    def write_program(self, path: Path) -> None:
+        """Write the `.pte`."""
+        with atomic_writer(path) as file:
+            self.manager.write_to_file(file)
+
+    def write_foundation(self, path: Path) -> None:
+        """Write the base's tensors as a `.ptd`."""
+        # ExecuTorch's own write_tensor_data_to_file chooses the name and the mode itself.
+        with atomic_writer(path) as file:
+            self.manager._tensor_data[FOUNDATION].write_to_file(file)
+
+
+def compile_program(
+    model: "Transformer", config: ModelConfig, params: XnnpackParams, eos_ids: list[int]
+) -> Compiled:
+    """Export and lower a model; takes seconds per layer and one core.
+
+    Args:
+        model: fp32, in evaluation mode; linears with adapters are `LoraLinear`.
+        config: its shape.
+        params: the backend's options.
+        eos_ids: token ids that end an answer, kept in the program as metadata.
+    """
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import EdgeCompileConfig, ExecutorchBackendConfig
+    from executorch.exir import to_edge_transform_and_lower as lower
+    from executorch.exir.passes import MemoryPlanningPass
+    from executorch.exir.passes.sym_shape_eval_pass import ConstraintBasedSymShapeEvalPass
+
+    with _quiet():
+        exported = _export(model, params.prefill)
+        _tag_constants(exported)
+        edge = lower(
+            exported,
+            partitioner=[XnnpackPartitioner()],
+            compile_config=EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True),
+            constant_methods=_metadata(config, params, eos_ids),
+        )
+        manager = edge.to_executorch(
+            ExecutorchBackendConfig(
+                memory_planning_pass=MemoryPlanningPass(alloc_graph_input=False),
+                sym_shape_eval_pass=ConstraintBasedSymShapeEvalPass(),
+                external_constants=_tag,
+            )
+        )
+    return Compiled(manager)
+
+
+def _export(model: "Transformer", prefill: int) -> "torch.export.ExportedProgram":
+    """Trace the model for 1 to `prefill` tokens a call."""
+    import torch
+
+    # Two tokens or more, because torch.export would take a length of 1 for a constant.
+    example = (torch.zeros(1, 2, dtype=torch.int64), torch.zeros(1, dtype=torch.int64))
+    length = torch.export.Dim("length", min=1, max=prefill)
+    with torch.no_grad():
+        return torch.export.export(model, example, dynamic_shapes=({1: length}, None))
+
+
+def _tag(node: "torch.fx.Node") -> str | None:
+    return None if "lora" in node.name else FOUNDATION
+
+
+def _tag_constants(exported: "torch.export.ExportedProgram") -> None:
+    """Say for each constant that a delegate may take which file it goes to."""
+    for node in exported.graph.nodes:
+        if node.op == "placeholder":
+            node.meta.setdefault("custom", {})["delegate_constant_tag"] = _tag(node)
+
+
+def _metadata(config: ModelConfig, params: XnnpackParams, eos_ids: list[int]) -> dict[str, Any]:
+    """Constant methods, under the names that ExecuTorch's LLM runners ask for."""
+    return {
+        "get_max_context_len": params.context_length,
+        "get_max_seq_len": params.prefill,
+        "get_n_layers": config.n_layers,
+        "get_vocab_size": config.vocab_size,
+        "get_eos_ids": eos_ids,
+        "use_kv_cache": True,
+        "use_sdpa_with_kv_cache": True,
+        "enable_dynamic_shape": True,
+    }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back the exporter's notices about its own deprecations and buffers."""
+    loggers = [logging.getLogger(name) for name in ("torch", "executorch", "root")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        warnings.filterwarnings("ignore", message="Mutation on a buffer in the model")
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -1,0 +1,1 @@
+"""The eager model, its reference and the comparison of the two."""

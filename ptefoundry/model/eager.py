@@ -1,0 +1,78 @@
+"""Building the eager model from a canonical base and a canonical adapter."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ptefoundry.adapter.convert import load_adapter
+from ptefoundry.base.config import load_config
+from ptefoundry.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from ptefoundry.model.transformer import Transformer
+
+
+def load_model(
+    base: Path, adapter: Path | None = None, *, context: int, all_logits: bool = False
+) -> "Transformer":
+    """The fp32 model of a canonical base, with an adapter's matrices beside its linears.
+
+    Args:
+        base: folder that `convert_base` wrote.
+        adapter: folder that `convert_adapter` wrote, or None.
+        context: length of the caches in tokens.
+        all_logits: return logits of every position, for tests.
+
+    Raises:
+        CheckpointError: the tensors are not those that the configuration needs.
+    """
+    import torch
+    from executorch.extension.llm.custom_ops import custom_ops  # noqa: F401  registers llama::
+
+    from ptefoundry.model.transformer import Transformer
+
+    config = load_config(base / "config.json")
+    with torch.device("meta"):
+        model = Transformer(config, context, all_logits=all_logits)
+    _fill(model, base / "model.safetensors", tied=config.tied_embeddings)
+    if adapter is not None:
+        from ptefoundry.model.lora import add_adapter
+
+        add_adapter(model, load_adapter(adapter))
+    model.eval().requires_grad_(requires_grad=False)
+    return model
+
+
+def _fill(model: "Transformer", path: Path, *, tied: bool) -> None:
+    """Put the tensors of a canonical `model.safetensors` in place, as fp32."""
+    from safetensors.torch import load_file
+
+    tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
+    if tied:
+        tensors["output.weight"] = tensors["tok_embeddings.weight"]
+    missing, unexpected = model.load_state_dict(tensors, strict=False, assign=True)
+    if missing or unexpected:
+        raise CheckpointError(
+            f"{path}: tensors do not match config.json beside it; missing: "
+            f"{', '.join(missing) or 'none'}; unexpected: {', '.join(unexpected) or 'none'}; "
+            "convert the base again"
+        )
+
+
+@contextmanager
+def quiet_operators() -> Iterator[None]:
+    """Hold back what ExecuTorch's operators print to stderr for each call.
+
+    They write past Python, to the file descriptor; errors come as exceptions.
+    """
+    kept = os.dup(2)
+    silent = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(silent, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(silent)
+        os.close(kept)

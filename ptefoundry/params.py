@@ -1,0 +1,217 @@
+"""params.yaml: what to build, as typed values.
+
+One dataclass per section; each default is declared there and nowhere else.
+Unknown keys, wrong types and impossible combinations are refused with the file,
+the line and what to write instead.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedBase, CommentedMap
+from ruamel.yaml.error import MarkedYAMLError
+
+from ptefoundry.adapter.names import check_name
+from ptefoundry.base.sources import parse_source
+from ptefoundry.digest import parse_sha256
+from ptefoundry.errors import ConfigError
+
+PARAMS_FILE = "params.yaml"
+_BUNDLE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_STRICT = ConfigDict(extra="forbid", strict=True)
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class BundleParams:
+    """`bundle`: how the result is called."""
+
+    name: str
+    """Name of the bundle in registries, `[a-z0-9][a-z0-9_-]*`."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class BaseParams:
+    """`base`: the pretrained model."""
+
+    name: str
+    """What adapters call it in `base_model_name_or_path`, usually `org/model`."""
+    source: str
+    """Where it comes from; see `ptefoundry.base.sources`."""
+    digest: str | None = None
+    """sha256 of what is fetched; pinned by `ptefoundry init`."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class AdapterParams:
+    """`adapters.<name>`: one PEFT LoRA adapter."""
+
+    source: str
+    digest: str | None = None
+    """sha256 of what is fetched; pinned by `ptefoundry adapter add`."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class XnnpackParams:
+    """`backends.xnnpack`: options of the CPU programs."""
+
+    context_length: int = 1024
+    """Tokens of prompt and answer together that the caches hold."""
+    prefill_length: int | None = None
+    """Most tokens that one call reads; None: the context, at most 512."""
+    dtype: Literal["fp32"] = "fp32"
+    """Type of weights and activations."""
+    embedding: Literal["none"] = "none"
+    """Quantization of the embedding table."""
+
+    @property
+    def prefill(self) -> int:
+        """Most tokens that one call reads."""
+        return min(self.context_length, self.prefill_length or 512)
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class BackendParams:
+    """`backends`: one section for each kind of program to build."""
+
+    xnnpack: XnnpackParams
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class SmokeParams:
+    """`smoke`: what every program must answer as its original does."""
+
+    prompts: tuple[str, ...]
+    """User messages, put through the chat template where there is one."""
+    tokens: int = 32
+    """Greedy tokens that are compared for each prompt."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class Params:
+    """All of params.yaml."""
+
+    bundle: BundleParams
+    base: BaseParams
+    adapters: dict[str, AdapterParams]
+    backends: BackendParams
+    smoke: SmokeParams
+
+
+def load_params(root: Path) -> Params:
+    """Read and check a workspace's params.yaml.
+
+    Raises:
+        ConfigError: it is missing, malformed or asks for something impossible;
+            every problem is listed with its line.
+    """
+    path = root / PARAMS_FILE
+    document = read_yaml(path)
+    try:
+        # As JSON, because strict validation of Python values takes no mapping for a section.
+        params = TypeAdapter(Params).validate_json(json.dumps(document, default=str))
+    except ValidationError as error:
+        problems = [_problem(path, document, item) for item in error.errors()]
+        raise ConfigError("\n".join(problems)) from error
+    _check_values(path, document, params)
+    return params
+
+
+def read_yaml(path: Path) -> CommentedMap:
+    """Read a YAML mapping, keeping comments and line numbers.
+
+    Raises:
+        ConfigError: it is missing or not a YAML mapping.
+    """
+    try:
+        document = YAML().load(path.read_text())
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{path}: expected a workspace's parameters, found no such file; "
+            "go to a workspace or make one with `ptefoundry init DIR`"
+        ) from error
+    except MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{path}{line}: expected YAML, found {error.problem}") from error
+    if not isinstance(document, CommentedMap):
+        raise ConfigError(f"{path}: expected a mapping with sections, found {type(document)}")
+    return document
+
+
+def _check_values(path: Path, document: CommentedMap, params: Params) -> None:
+    """Rules that a type cannot say; the first broken one is raised."""
+
+    def where(*location: str) -> str:
+        return f"{path}:{_line(document, location)}: {'.'.join(location)}"
+
+    if not _BUNDLE_NAME.fullmatch(params.bundle.name):
+        raise ConfigError(
+            f"{where('bundle', 'name')}: expected [a-z0-9][a-z0-9_-]*, found {params.bundle.name!r}"
+        )
+    _check_source(where, params.base, "base")
+    for name, adapter in params.adapters.items():
+        check_name(name, where=where("adapters", name))
+        _check_source(where, adapter, "adapters", name)
+    _check_lengths(where, params.backends.xnnpack)
+    _check_smoke(where, params)
+
+
+def _check_source(where: Any, section: BaseParams | AdapterParams, *location: str) -> None:
+    parse_source(section.source, where=where(*location, "source"))
+    if section.digest is not None:
+        parse_sha256(section.digest, where=where(*location, "digest"))
+
+
+def _check_lengths(where: Any, xnnpack: XnnpackParams) -> None:
+    section = ("backends", "xnnpack")
+    if xnnpack.context_length < 2:
+        raise ConfigError(
+            f"{where(*section, 'context_length')}: expected at least 2 tokens, "
+            f"found {xnnpack.context_length}"
+        )
+    if xnnpack.prefill_length is None:
+        return
+    if not 2 <= xnnpack.prefill_length <= xnnpack.context_length:
+        raise ConfigError(
+            f"{where(*section, 'prefill_length')}: expected 2 to the context_length "
+            f"of {xnnpack.context_length}, found {xnnpack.prefill_length}"
+        )
+
+
+def _check_smoke(where: Any, params: Params) -> None:
+    if not params.smoke.prompts:
+        raise ConfigError(f"{where('smoke', 'prompts')}: expected at least one prompt, found none")
+    room = params.backends.xnnpack.context_length
+    if not 1 <= params.smoke.tokens < room:
+        raise ConfigError(
+            f"{where('smoke', 'tokens')}: expected 1 to less than the context_length of {room}, "
+            f"found {params.smoke.tokens}"
+        )
+
+
+def _problem(path: Path, document: CommentedMap, item: Any) -> str:
+    """One of pydantic's errors as file, line, field and advice."""
+    location = tuple(str(part) for part in item["loc"])
+    field = ".".join(location) or "(top level)"
+    prefix = f"{path}:{_line(document, location)}: {field}"
+    if item["type"] == "unexpected_keyword_argument":
+        return f"{prefix}: expected only known keys, found {location[-1]!r}; remove or correct it"
+    if item["type"] == "missing":
+        return f"{prefix}: expected this key, found none; add it"
+    return f"{prefix}: {item['msg']}, found {item['input']!r}"
+
+
+def _line(document: CommentedBase, location: tuple[str, ...]) -> int:
+    """Line of the deepest existing part of a location, counted from 1."""
+    line = 0
+    node: Any = document
+    for part in location:
+        if not isinstance(node, CommentedMap) or part not in node:
+            break
+        line = node.lc.key(part)[0]
+        node = node[part]
+    return line + 1

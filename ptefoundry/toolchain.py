@@ -1,0 +1,204 @@
+"""What a stage's result depends on besides its inputs: code, packages, compilers.
+
+`toolchain.json` in a workspace pins this by content, one section for each kind
+of stage, and dvc.yaml names the section as a parameter of the stage. So a new
+torch rebuilds programs but does not fetch the base again, and no path into an
+installation stands in the graph. `ptefoundry build` brings the file up to date;
+a stage that runs with another toolchain than the pinned one refuses.
+
+The code of a stage is the import closure of its module within ptefoundry, less
+the modules that can change no output.
+"""
+
+import ast
+import functools
+import importlib.metadata
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ptefoundry.digest import hash_bytes, hash_file, hash_files
+from ptefoundry.errors import ConfigError
+from ptefoundry.files import write_json
+
+TOOLCHAIN_FILE = "toolchain.json"
+
+#: Section -> (stage modules, packages whose version can change the result).
+_SECTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "fetch": (("fetch_base", "fetch_adapter"), ()),
+    "convert": (
+        ("convert_base", "convert_adapter"),
+        ("gguf", "jinja2", "numpy", "safetensors", "tokenizers", "torch", "transformers"),
+    ),
+    "reference": (
+        ("reference",),
+        ("gguf", "peft", "safetensors", "tokenizers", "torch", "transformers"),
+    ),
+    "compile": (("compile", "link"), ("executorch", "safetensors", "torch", "torchao")),
+    "runner": (("build_runner",), ("cmake", "executorch", "ninja", "torch")),
+    "smoke": (("smoke",), ()),
+    "bundle": (("bundle",), ()),
+}
+
+_NO_EFFECT = frozenset(
+    f"ptefoundry.{name}"
+    for name in ("errors", "graph", "process", "report", "toolchain", "workspace")
+)
+
+
+def current_toolchain() -> dict[str, dict[str, str]]:
+    """The toolchain of this installation: section -> what -> version or digest."""
+    return {section: describe_section(section) for section in _SECTIONS}
+
+
+def describe_section(section: str) -> dict[str, str]:
+    """One section of the toolchain of this installation."""
+    stages, packages = _SECTIONS[section]
+    modules = [f"ptefoundry.stages.{stage}" for stage in stages]
+    # Only fetching runs the sources; elsewhere params.yaml's syntax check imports them.
+    unused = _NO_EFFECT if section == "fetch" else _NO_EFFECT | {"ptefoundry.base.sources"}
+    facts = {
+        "code": _code_digest(modules, unused),
+        "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
+    }
+    facts |= {package: _version(package) for package in packages}
+    if section == "runner":
+        facts |= {"sources": runner_sources_digest(), "compiler": _compiler_version()}
+    return facts
+
+
+def pin_toolchain(root: Path) -> bool:
+    """Bring a workspace's toolchain.json up to date; tells whether it changed."""
+    path = root / TOOLCHAIN_FILE
+    current = current_toolchain()
+    if path.is_file() and _read(path) == current:
+        return False
+    write_json(path, current)
+    return True
+
+
+def check_toolchain(root: Path, section: str) -> None:
+    """Refuse to run a stage with another toolchain than the pinned one.
+
+    Raises:
+        ConfigError: they differ; the message names each difference.
+    """
+    path = root / TOOLCHAIN_FILE
+    if not path.is_file():
+        raise ConfigError(
+            f"{path}: expected the pinned toolchain, found no file; run `ptefoundry build`"
+        )
+    pinned, current = _read(path).get(section, {}), describe_section(section)
+    differences = [
+        f"{section}.{key}: pinned {pinned.get(key, 'nothing')}, found {current.get(key, 'nothing')}"
+        for key in sorted({*pinned, *current})
+        if pinned.get(key) != current.get(key)
+    ]
+    if differences:
+        raise ConfigError(
+            f"{path}: this installation is not the pinned toolchain:\n  "
+            + "\n  ".join(differences)
+            + "\ninstall the pinned versions, or run `ptefoundry build` to pin this one and "
+            "rebuild what it can change"
+        )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text())
+    except ValueError as error:
+        raise ConfigError(
+            f"{path}: expected JSON, found something else ({error}); delete the file and run "
+            "`ptefoundry build`"
+        ) from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}: expected a JSON object; delete it and run `ptefoundry build`")
+    return value
+
+
+def runner_sources() -> Path:
+    """The folder with the runner's C++ sources.
+
+    Raises:
+        ConfigError: this installation carries none.
+    """
+    package = Path(__file__).parent
+    for folder in (package / "runner", package.parent / "runner"):
+        if (folder / "CMakeLists.txt").is_file():
+            return folder
+    raise ConfigError(
+        f"{package}: expected the runner's sources beside the package, found none; "
+        "install ptefoundry again"
+    )
+
+
+def runner_sources_digest() -> str:
+    """Digest of what the runner is built from."""
+    root = runner_sources()
+    patterns = ("CMakeLists.txt", "CMakePresets.json", "src/**/*", "cmake/**/*")
+    files = (path for pattern in patterns for path in root.glob(pattern) if path.is_file())
+    return hash_files(root, (path.relative_to(root).as_posix() for path in files))
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _compiler_version() -> str:
+    compiler = shutil.which("g++") or shutil.which("c++")
+    if compiler is None:
+        return "not installed"
+    done = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False)
+    return done.stdout.partition("\n")[0]
+
+
+def _code_digest(modules: list[str], unused: frozenset[str]) -> str:
+    """Digest of the given modules and all of ptefoundry that they import."""
+    pending, sources = list(modules), dict[str, str]()
+    while pending:
+        module = pending.pop()
+        if module in sources or module in unused:
+            continue
+        path = _source_of(module)
+        if path is None:
+            continue
+        sources[module] = hash_file(path)
+        pending += _imports_of(path)
+    lines = (f"{digest}  {module}\n" for module, digest in sorted(sources.items()))
+    return hash_bytes("".join(lines).encode())
+
+
+@functools.cache
+def _source_of(module: str) -> Path | None:
+    """A module's file; None for a name inside a module, which `from` imports alike."""
+    parts = module.split(".")[1:]
+    folder = Path(__file__).parent
+    if parts[:1] == ["stages"]:
+        # An editable install keeps the stages beside the package, not below it.
+        spec = importlib.util.find_spec("ptefoundry.stages")
+        assert spec is not None
+        assert spec.origin is not None
+        folder, parts = Path(spec.origin).parent, parts[1:]
+    path = folder.joinpath(*parts)
+    candidates = (path / "__init__.py", path.with_suffix(".py"))
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+@functools.cache
+def _imports_of(path: Path) -> tuple[str, ...]:
+    """Modules of ptefoundry that a file imports anywhere, functions included."""
+    found: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            module = "ptefoundry.stages." + (node.module or "") if node.level else node.module or ""
+            found += [module, *(f"{module}.{alias.name}" for alias in node.names)]
+    return tuple(name for name in found if name.startswith("ptefoundry"))

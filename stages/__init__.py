@@ -1,0 +1,1 @@
+"""The stages of the build graph, one module each."""

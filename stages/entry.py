@@ -1,0 +1,25 @@
+"""How a stage is started: `python -m ptefoundry.stages.<name>`, from a workspace."""
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from ptefoundry.errors import FoundryError
+from ptefoundry.graph import check_graph
+from ptefoundry.toolchain import check_toolchain
+
+
+def start(section: str, stage: Callable[[], None]) -> None:
+    """Run a stage of the current graph with the pinned toolchain; exit with its error's code.
+
+    The working directory is the workspace, as DVC has it.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    try:
+        check_graph(Path.cwd())
+        check_toolchain(Path.cwd(), section)
+        stage()
+    except FoundryError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -1,0 +1,187 @@
+"""What must hold of the build graph, by running it on a tiny model."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from support.tiny_models import save_tiny_adapter
+from support.tiny_workspace import TinyWorkspace
+
+from ptefoundry.digest import hash_file
+
+ALL_STAGES = {
+    "fetch-base",
+    "convert-base",
+    *(
+        f"{stage}@{name}"
+        for stage in ("fetch-adapter", "convert-adapter", "reference")
+        for name in ("red", "blue")
+    ),
+    "reference-base",
+    "compile@xnnpack",
+    *(f"{stage}@xnnpack-{name}" for stage in ("link", "smoke") for name in ("red", "blue")),
+    "build-runner",
+    "smoke-base@xnnpack",
+    "bundle",
+}
+
+FirstBuild = tuple[TinyWorkspace, list[str]]
+MakeWorkspace = Callable[[], TinyWorkspace]
+
+
+def _foundation(workspace: TinyWorkspace) -> Path:
+    return workspace.root / "artifacts" / "compile" / "xnnpack" / "foundation.ptd"
+
+
+def _deterministic_files(workspace: TinyWorkspace) -> dict[str, str]:
+    """Everything of the bundle but the measurements, by the manifest's own digests."""
+    manifest = json.loads((workspace.root / "artifacts/bundle/manifest.json").read_text())
+    return {entry["path"]: entry["sha256"] for entry in manifest["files"]}
+
+
+def test_first_build_runs_every_stage(first_build: FirstBuild) -> None:
+    _, stages = first_build
+    assert set(stages) == ALL_STAGES
+    assert len(stages) == len(ALL_STAGES)
+
+
+def test_second_run_executes_nothing(first_build: FirstBuild) -> None:
+    workspace, _ = first_build
+    assert workspace.repro() == []
+
+
+def test_metrics_are_shown_by_dvc(first_build: FirstBuild) -> None:
+    workspace, _ = first_build
+    output = subprocess.run(
+        workspace.dvc("metrics", "show", "--json"),
+        cwd=workspace.root,
+        env=workspace.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    files = json.loads(output)[""]["data"]
+    shown = files["artifacts/smoke/xnnpack/red/metrics.json"]["data"]
+    assert shown["parity"]["equal_tokens"] > 0
+    assert shown["parity"]["prefill_logits"] < 1e-2
+    assert shown["decode_tok_s"] > 0
+
+
+def test_changed_adapter_runs_only_its_chain(make_workspace: MakeWorkspace) -> None:
+    workspace = make_workspace()
+    workspace.repro()
+    foundation = _foundation(workspace)
+    before = foundation.stat().st_mtime_ns, foundation.read_bytes()
+    save_tiny_adapter(workspace.root / "models/base", workspace.root / "models/red", seed=77)
+    assert workspace.repro() == [
+        "fetch-adapter@red",
+        "convert-adapter@red",
+        "reference@red",
+        "link@xnnpack-red",
+        "smoke@xnnpack-red",
+        "bundle",
+    ]
+    assert (foundation.stat().st_mtime_ns, foundation.read_bytes()) == before
+
+
+def test_export_option_rebuilds_programs_but_fetches_nothing(make_workspace: MakeWorkspace) -> None:
+    workspace = make_workspace()
+    workspace.repro()
+    foundation = hash_file(_foundation(workspace))
+    workspace.replace_params("context_length: 64", "context_length: 48")
+    stages = workspace.repro()
+    assert {"compile@xnnpack", "link@xnnpack-red", "link@xnnpack-blue", "bundle"} <= set(stages)
+    assert not [name for name in stages if name.startswith(("fetch", "convert", "build-runner"))]
+    # No table depends on the context, so even its bytes stay.
+    assert hash_file(_foundation(workspace)) == foundation
+
+
+def test_adding_an_adapter_builds_only_that(make_workspace: MakeWorkspace) -> None:
+    workspace = make_workspace()
+    workspace.repro()
+    save_tiny_adapter(workspace.root / "models/base", workspace.root / "models/green", seed=9)
+    workspace.replace_params(
+        "backends:\n", "  green:\n    source: file:models/green\n\nbackends:\n"
+    )
+    assert workspace.repro() == [
+        "fetch-adapter@green",
+        "convert-adapter@green",
+        "reference@green",
+        "link@xnnpack-green",
+        "smoke@xnnpack-green",
+        "bundle",
+    ]
+    manifest = json.loads((workspace.root / "artifacts/bundle/manifest.json").read_text())
+    assert [variant["adapter"] for variant in manifest["variants"]] == [
+        "base",
+        "blue",
+        "green",
+        "red",
+    ]
+
+
+def test_a_wrong_conversion_fails_the_build(make_workspace: MakeWorkspace) -> None:
+    workspace = make_workspace()
+    workspace.repro()
+    tensors = workspace.root / "artifacts/adapters/canonical/red/adapter.safetensors"
+    data = bytearray(tensors.read_bytes())
+    data[-64:] = b"\x3f" * 64  # sixteen weights become 0.74
+    tensors.unlink()
+    tensors.write_bytes(data)
+    process = workspace.start("--single-item", "reference@red")
+    output, _ = process.communicate()
+    assert process.returncode != 0
+    assert "the conversion is wrong" in output
+    assert not (workspace.root / "artifacts/reference/red").exists()
+
+
+def test_a_stage_refuses_another_toolchain(make_workspace: MakeWorkspace) -> None:
+    workspace = make_workspace()
+    path = workspace.root / "toolchain.json"
+    pinned = json.loads(path.read_text())
+    pinned["fetch"]["python"] = "2.7"
+    path.write_text(json.dumps(pinned))
+    process = workspace.start("fetch-base")
+    output, _ = process.communicate()
+    assert process.returncode != 0
+    assert "fetch.python: pinned 2.7" in output
+    assert not (workspace.root / "artifacts/base/fetched").exists()
+
+
+def test_a_stage_refuses_a_stale_graph(make_workspace: MakeWorkspace) -> None:
+    workspace = make_workspace()
+    path = workspace.root / "params.yaml"
+    path.write_text(path.read_text().replace("  red:", "  rot:"))
+    process = workspace.start("fetch-base")
+    output, _ = process.communicate()
+    assert process.returncode != 0
+    assert "run `ptefoundry build`" in output
+
+
+def test_killed_builds_end_in_the_same_bytes(
+    first_build: FirstBuild, make_workspace: MakeWorkspace, tmp_path: Path
+) -> None:
+    expected = _deterministic_files(first_build[0])
+    workspace = make_workspace()
+    # A cache of its own: nothing may be restored from the other builds.
+    subprocess.run(
+        workspace.dvc("config", "cache.dir", str(tmp_path / "cache")),
+        cwd=workspace.root,
+        check=True,
+    )
+    chance = random.Random(7)
+    for _ in range(6):
+        process = workspace.start()
+        time.sleep(chance.uniform(2, 25))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    workspace.repro()
+    assert _deterministic_files(workspace) == expected
+    leftovers = [path for path in (workspace.root / "artifacts").rglob(".*") if path.is_file()]
+    assert workspace.repro() == []
+    assert not leftovers

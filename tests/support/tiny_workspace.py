@@ -1,0 +1,110 @@
+"""A workspace with a tiny base and tiny adapters, on which the real graph runs in seconds."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from support.tiny_models import save_tiny_adapter, save_tiny_base
+
+from ptefoundry.graph import sync_graph
+from ptefoundry.toolchain import pin_toolchain
+
+_PARAMS = """\
+bundle:
+  name: tiny
+
+base:
+  name: tests/tiny
+  source: file:models/base
+
+adapters:
+{adapters}
+backends:
+  xnnpack:
+    context_length: 64
+    prefill_length: 32
+
+smoke:
+  prompts:
+    - The quick brown fox
+    - Ünïcödé 🙂
+  tokens: 8
+"""
+
+
+class TinyWorkspace:
+    """A workspace below `root`; its DVC cache may be shared with others."""
+
+    def __init__(
+        self, root: Path, cache: Path, adapters: tuple[str, ...] = ("red", "blue")
+    ) -> None:
+        self.root = root
+        models = root / "models"
+        save_tiny_base(models / "base")
+        for seed, name in enumerate(adapters, start=1):
+            save_tiny_adapter(models / "base", models / name, seed=seed)
+        sections = "".join(f"  {name}:\n    source: file:models/{name}\n" for name in adapters)
+        (root / "params.yaml").write_text(_PARAMS.format(adapters=sections))
+        self._initialise(cache)
+
+    def _initialise(self, cache: Path) -> None:
+        for command in (["git", "init", "-q"], self.dvc("init", "-q")):
+            subprocess.run(command, cwd=self.root, check=True)
+        settings = {
+            "core.analytics": "false",
+            "core.check_update": "false",
+            "cache.dir": str(cache),
+            "cache.type": "reflink,hardlink,copy",
+        }
+        for key, value in settings.items():
+            subprocess.run(self.dvc("config", key, value), cwd=self.root, check=True)
+        pin_toolchain(self.root)
+        sync_graph(self.root)
+
+    def dvc(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "dvc", *arguments]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For commands run here: stages find this Python, downloads stay below the root."""
+        folder = str(Path(sys.executable).parent)
+        return {
+            **os.environ,
+            "PATH": folder + os.pathsep + os.environ["PATH"],
+            "PTEFOUNDRY_CACHE": str(self.root / ".cache"),
+            "CI": "true",
+        }
+
+    def start(self, *targets: str) -> "subprocess.Popen[str]":
+        """Start `dvc repro` in a process group of its own."""
+        return subprocess.Popen(
+            self.dvc("repro", *targets),
+            cwd=self.root,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def repro(self, *targets: str) -> list[str]:
+        """Run `dvc repro` to its end; returns the stages that were executed, in order."""
+        process = self.start(*targets)
+        output, _ = process.communicate()
+        assert process.returncode == 0, output
+        return executed(output)
+
+    def replace_params(self, old: str, new: str) -> None:
+        """Edit params.yaml."""
+        path = self.root / "params.yaml"
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+        sync_graph(self.root)
+
+
+def executed(output: str) -> list[str]:
+    """Names of the stages that DVC ran, rather than skipped or restored, by its output."""
+    lines = [line for line in output.splitlines() if line.startswith("Running stage")]
+    return [line.split("'")[1] for line in lines]
