@@ -258,16 +258,20 @@ def _is_torchtune(name: str) -> bool:
 @contextmanager
 def _without_noise() -> Iterator[None]:
     """Hide transformers' progress bars and notes; its errors and PEFT's warnings stay."""
+    from transformers import modeling_gguf_pytorch_utils as gguf
     from transformers.utils import logging
 
     verbosity, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    # The loop over GGUF tensors alone does not listen to that switch.
+    bar, gguf.tqdm = gguf.tqdm, logging.tqdm
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
             yield
     finally:
+        gguf.tqdm = bar
         logging.set_verbosity(verbosity)
         if had_bars:
             logging.enable_progress_bar()

@@ -1,0 +1,1 @@
+"""Adapters: read, checked against a base and converted, or refused with every reason."""

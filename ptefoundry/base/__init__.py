@@ -1,0 +1,1 @@
+"""Base models: getting them, reading them, and their canonical form."""
