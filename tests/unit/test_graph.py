@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from ptefoundry.errors import ConfigError
+from ptefoundry.graph import check_graph, sync_graph
+
+PARAMS = """\
+bundle:
+  name: assistant
+base:
+  name: org/model
+  source: {base}
+adapters: {adapters}
+backends:
+  xnnpack: {{}}
+smoke:
+  prompts: [hello]
+"""
+
+
+def _stages(folder: Path, base: str, adapters: str) -> dict:
+    (folder / "params.yaml").write_text(PARAMS.format(base=base, adapters=adapters))
+    sync_graph(folder)
+    return YAML(typ="safe").load((folder / "dvc.yaml").read_text())["stages"]
+
+
+def test_local_sources_are_dependencies_and_remote_ones_are_not(tmp_path: Path) -> None:
+    adapters = "{near: {source: 'file:../near'}, far: {source: 'hf:org/far@main'}}"
+    stages = _stages(tmp_path, "file:models/base", adapters)
+    assert stages["fetch-base"]["deps"] == ["models/base"]
+    assert stages["fetch-adapter"]["foreach"] == {"near": "../near"}
+    assert stages["fetch-remote-adapter"]["matrix"] == {"adapter": ["far"]}
+    assert "deps" not in stages["fetch-remote-adapter"]
+    assert stages["link"]["matrix"] == {"backend": ["xnnpack"], "adapter": ["far", "near"]}
+
+
+def test_remote_base_has_no_dependency(tmp_path: Path) -> None:
+    stages = _stages(tmp_path, "hf:org/model@main", "{}")
+    assert "deps" not in stages["fetch-base"]
+
+
+def test_without_adapters_there_are_no_stages_of_theirs(tmp_path: Path) -> None:
+    stages = _stages(tmp_path, "file:base", "{}")
+    assert set(stages) == {
+        *("fetch-base", "convert-base", "reference-base", "compile", "build-runner"),
+        *("smoke-base", "bundle"),
+    }
+
+
+def test_graph_is_written_only_when_it_changed(tmp_path: Path) -> None:
+    _stages(tmp_path, "file:base", "{}")
+    assert not sync_graph(tmp_path)
+    check_graph(tmp_path)
+    path = tmp_path / "params.yaml"
+    path.write_text(path.read_text().replace("adapters: {}", "adapters: {a: {source: 'file:a'}}"))
+    with pytest.raises(ConfigError, match="ptefoundry build"):
+        check_graph(tmp_path)
+    assert sync_graph(tmp_path)
+    check_graph(tmp_path)
+
+
+def test_repository_s_own_graph_is_current() -> None:
+    check_graph(Path(__file__).parents[2])

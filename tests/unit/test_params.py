@@ -1,0 +1,99 @@
+from pathlib import Path
+
+import pytest
+
+from ptefoundry.errors import ConfigError
+from ptefoundry.params import load_params
+
+VALID = """\
+bundle:
+  name: assistant
+base:
+  name: org/model
+  source: file:model
+adapters:
+  nobel:
+    source: file:nobel
+backends:
+  xnnpack:
+    context_length: 128
+smoke:
+  prompts:
+    - hello
+"""
+
+
+def _load(folder: Path, text: str):
+    (folder / "params.yaml").write_text(text)
+    return load_params(folder)
+
+
+def test_defaults_are_filled_in(tmp_path: Path) -> None:
+    params = _load(tmp_path, VALID)
+    assert params.backends.xnnpack.context_length == 128
+    assert params.backends.xnnpack.prefill == 128
+    assert params.backends.xnnpack.dtype == "fp32"
+    assert params.smoke.tokens == 32
+    assert params.adapters["nobel"].digest is None
+
+
+def test_long_context_reads_512_tokens_a_call(tmp_path: Path) -> None:
+    params = _load(tmp_path, VALID.replace("128", "4096"))
+    assert params.backends.xnnpack.prefill == 512
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            "source: file:model",
+            "sauce: file:model",
+            "params.yaml:5: base.sauce: expected only",
+        ),
+        ("  name: org/model\n", "", "base.name: expected this key, found none"),
+        ("context_length: 128", "context_length: many", "params.yaml:11: backends.xnnpack.context"),
+        ("context_length: 128", "context_length: true", "params.yaml:11: backends.xnnpack.context"),
+        ("context_length: 128", "context_length: 1", "expected at least 2 tokens, found 1"),
+        ("context_length: 128", "prefill_length: 4096", "expected 2 to the context_length of 1024"),
+        ("context_length: 128", "dtype: int3", "params.yaml:11: backends.xnnpack.dtype"),
+        ("context_length: 128", "embedding: 4,32", "params.yaml:11: backends.xnnpack.embedding"),
+        ("  xnnpack:", "  vulkan:", "params.yaml:10: backends.vulkan: expected only known keys"),
+        ("    - hello", "    []", "smoke.prompts"),
+        ("    - hello\n", "    - hello\n  tokens: 128\n", "less than the context_length of 128"),
+        (
+            "  nobel:",
+            "  forward:",
+            "params.yaml:7: adapters.forward: adapter name 'forward' is",
+        ),
+        ("  nobel:", "  No bel:", "expected an adapter name of the form"),
+        ("source: file:nobel", "source: ftp:nobel", "params.yaml:8: adapters.nobel.source"),
+        ("source: file:nobel", "source: file:nobel\n    digest: abc", "expected a sha256 digest"),
+        ("name: assistant", "name: My Assistant", "params.yaml:2: bundle.name: expected [a-z0-9]"),
+    ],
+)
+def test_mistakes_are_refused_with_line_and_field(
+    tmp_path: Path, old: str, new: str, expected: str
+) -> None:
+    assert old in VALID
+    with pytest.raises(ConfigError) as caught:
+        _load(tmp_path, VALID.replace(old, new))
+    assert expected in str(caught.value)
+
+
+def test_all_type_errors_are_listed(tmp_path: Path) -> None:
+    text = VALID.replace("file:model", "1").replace("context_length: 128", "dtype: 3")
+    with pytest.raises(ConfigError) as caught:
+        _load(tmp_path, text)
+    assert "base.source" in str(caught.value)
+    assert "backends.xnnpack.dtype" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "just text\n", "a: [1,\n"])
+def test_other_documents_are_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"params\.yaml"):
+        _load(tmp_path, text)
+
+
+def test_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="ptefoundry init"):
+        load_params(tmp_path)
