@@ -20,7 +20,6 @@ from pathlib import Path
 from ptefoundry.base.sources.cache import drop_downloads, keep_content, locked, take_content
 from ptefoundry.base.sources.content import (
     FetchedSource,
-    assembled,
     content_digest,
     file_sizes,
 )
@@ -33,6 +32,7 @@ from ptefoundry.base.sources.source import Source
 from ptefoundry.base.sources.wanted import ADAPTER_FILES, BASE_FILES, Wanted
 from ptefoundry.digest import parse_sha256
 from ptefoundry.errors import ConfigError, DigestMismatchError
+from ptefoundry.files import assembled_folder
 
 __all__ = [
     "ADAPTER_FILES",
@@ -95,38 +95,44 @@ def fetch(
 
     Args:
         spec: Names the source; see this module's description.
-        into: The folder to make. An older one is replaced once everything is
-            there; after a failed fetch there is none.
+        into: Replaced once everything is there; after a failed fetch there is none.
         digest: `content_digest` that the result must have; None to accept any.
         wanted: Which files to take where the source is a folder.
         root: The workspace, which `file:` is relative to.
         cache: Keeps partial downloads and content; may be deleted between calls.
-        where: File and field that the spec stands in, for messages.
+        where: File and field that the spec is in, for messages.
 
     Raises:
         ConfigError: the spec or the digest is malformed; `into` stays as it was.
-        SourceError: the source cannot be read or holds something else.
-        DigestMismatchError: other bytes than the pinned ones arrived.
+        SourceError: it cannot be read; DigestMismatchError if other bytes arrived.
     """
     source = parse_source(spec, where=where)
     expected = None if digest is None else parse_sha256(digest, where=f"{where} (its digest)")
     _check_protected(source, expected, where)
-    own = (root / source.path,) if isinstance(source, FileSource) else ()
-    _check_target(into, root, cache, *own)
-    with locked(cache, spec), assembled(into) as folder:
-        # Files of this machine are read again each time: they cost nothing to get.
-        stored = not isinstance(source, FileSource)
+    _check_target(source, into, root, cache)
+    with locked(cache, spec), assembled_folder(into) as folder:
+        stored = not isinstance(source, FileSource)  # which costs nothing to read again
         if expected and stored and take_content(cache, expected, folder):
             return _fetched(folder, expected, None)
         resolved = source.fetch(folder, wanted=wanted, root=root, cache=cache)
-        found = content_digest(folder)
-        if expected not in {None, found}:
-            source.forget(cache)
-            raise DigestMismatchError(_mismatch(spec, expected, found))
+        found = _checked(source, folder, expected, cache)
         if stored:
             keep_content(cache, found, folder)
             drop_downloads(cache, spec)
         return _fetched(folder, found, resolved)
+
+
+def _checked(source: Source, folder: Path, expected: str | None, cache: Path) -> str:
+    """The folder's digest; other content than the expected is forgotten and refused."""
+    found = content_digest(folder)
+    if expected not in {None, found}:
+        source.forget(cache)
+        raise DigestMismatchError(
+            f"{source.spec}: expected content with sha256 {expected}, found {found}; nothing of it "
+            "has been kept. If the source was meant to change, pin the new digest; otherwise "
+            "distrust it"
+        )
+    return found
 
 
 def _fetched(folder: Path, digest: str, resolved: str | None) -> FetchedSource:
@@ -141,18 +147,12 @@ def _check_protected(source: Source, digest: str | None, where: str) -> None:
         )
 
 
-def _check_target(into: Path, *needed: Path) -> None:
+def _check_target(source: Source, into: Path, root: Path, cache: Path) -> None:
     """Refuse a target that is replaced as a whole although something else is inside."""
-    for folder in needed:
-        if folder.resolve().is_relative_to(into.resolve()):
+    own = (root / source.path,) if isinstance(source, FileSource) else ()
+    for path in (root, cache, *own):
+        if path.resolve().is_relative_to(into.resolve()):
             raise ConfigError(
                 f"{into}: expected a folder of its own for what is fetched, found one that holds "
-                f"{folder}; name a folder below it"
+                f"{path}; name a folder below it"
             )
-
-
-def _mismatch(spec: str, expected: str | None, found: str) -> str:
-    return (
-        f"{spec}: expected content with sha256 {expected}, found {found}; nothing of it has been "
-        "kept. If the source was meant to change, pin the new digest; otherwise distrust it"
-    )

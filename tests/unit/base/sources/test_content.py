@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from ptefoundry.base.sources import content_digest
-from ptefoundry.base.sources.content import assembled, file_sizes
+from ptefoundry.base.sources.content import file_sizes
 from ptefoundry.digest import hash_tree
+from ptefoundry.files import assembled_folder
 
 
 def test_one_file_is_pinned_by_its_own_sha256(tmp_path: Path) -> None:
@@ -32,7 +33,7 @@ def test_sizes_by_relative_path(tmp_path: Path) -> None:
 
 def test_folder_appears_only_when_whole(tmp_path: Path) -> None:
     into = tmp_path / "deep" / "out"
-    with assembled(into) as folder:
+    with assembled_folder(into) as folder:
         (folder / "new").write_text("new")
         assert not into.exists()
 
@@ -45,7 +46,7 @@ def test_older_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
     into.mkdir()
     (into / "old").write_text("old")
 
-    with assembled(into) as folder:
+    with assembled_folder(into) as folder:
         assert (into / "old").exists()
         (folder / "new").write_text("new")
 
@@ -59,7 +60,7 @@ def test_failure_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> N
     (into / "old").write_text("old")
 
     def fail() -> None:
-        with assembled(into) as folder:
+        with assembled_folder(into) as folder:
             (folder / "new").write_text("new")
             raise error
 
@@ -76,7 +77,7 @@ def test_link_in_place_of_the_folder_is_replaced_not_followed(tmp_path: Path) ->
     into = tmp_path / "out"
     into.symlink_to(other)
 
-    with assembled(into) as folder:
+    with assembled_folder(into) as folder:
         (folder / "new").write_text("new")
 
     assert (other / "precious").exists()
@@ -87,7 +88,7 @@ def test_remains_of_a_killed_process_do_not_matter(tmp_path: Path) -> None:
     (tmp_path / ".out.tmp").mkdir()
     (tmp_path / ".out.tmp" / "half").write_text("half")
 
-    with assembled(tmp_path / "out") as folder:
+    with assembled_folder(tmp_path / "out") as folder:
         (folder / "new").write_text("new")
 
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["new"]
