@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from ptefoundry.cli.main import app
 from support.tiny_adapters import write_adapter
 from typer.testing import CliRunner, Result
 
-from ptefoundry.base.sources import content_digest
+from ptefoundry.base.sources import HubSource, content_digest
 from ptefoundry.errors import AdapterError, ConfigError, FoundryError
 from ptefoundry.graph import check_graph
 from ptefoundry.params import load_params
@@ -21,15 +22,31 @@ def _invoke(*arguments: object) -> Result:
     return result
 
 
-def test_add_checks_pins_and_writes(workspace: Path, adapter: Path) -> None:
+def test_add_checks_and_writes(workspace: Path, adapter: Path) -> None:
     result = _invoke("add", "green", adapter)
     assert result.exit_code == 0
     added = load_params(workspace).adapters["green"]
     assert added.source == "file:../lora_model"
-    assert added.digest == content_digest(adapter)
+    assert added.digest is None
     check_graph(workspace)
     assert "link@xnnpack-green" in result.stdout
     assert "the foundation is built first" in result.stdout
+
+
+def test_add_pins_what_is_not_of_this_machine(
+    workspace: Path, adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = "0" * 40
+
+    def fetch(self: HubSource, into: Path, **_options: object) -> str:
+        shutil.copytree(adapter, into, dirs_exist_ok=True)
+        return commit
+
+    monkeypatch.setattr(HubSource, "fetch", fetch)
+    _invoke("add", "green", "hf:org/green@main")
+    added = load_params(workspace).adapters["green"]
+    assert added.source == f"hf:org/green@{commit}"
+    assert added.digest == content_digest(adapter)
 
 
 def test_add_says_that_the_foundation_stays(workspace: Path, adapter: Path) -> None:

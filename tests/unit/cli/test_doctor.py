@@ -55,6 +55,12 @@ def test_text_shows_state_and_way(lacking: None, workspace: Path) -> None:
     assert lines[-1] == "2 missing"
 
 
+def test_quiet_tells_by_the_exit_code_only(lacking: None, workspace: Path) -> None:
+    result = CliRunner().invoke(app, ["doctor", "--quiet"])
+    assert result.exit_code == 5
+    assert result.output == ""
+
+
 def test_packages_of_every_stage_are_asked_for() -> None:
     names = {need.name for need in find_needs(None)}
     for package in ("dvc", "torch", "transformers", "peft", "executorch", "cmake", "ninja", "pip"):

@@ -62,7 +62,7 @@ def test_flags_make_a_workspace(base: Path, tmp_path: Path) -> None:
     params = load_params(root)
     assert (params.bundle.name, params.base.name) == ("pets", "example/tiny")
     assert params.base.source == "file:../models/tiny"
-    assert params.base.digest is not None
+    assert params.base.digest is None
     assert params.adapters == {}
     assert params.backends.xnnpack.context_length == TINY.max_context
     check_graph(root)

@@ -1,8 +1,9 @@
 from pathlib import Path
 
 import pytest
-from ptefoundry.cli.sources import guess_base_name, parse_typed_source, pin_revision
+from ptefoundry.cli.sources import Pinned, guess_base_name, parse_typed_source, pin
 
+from ptefoundry.base.sources import FetchedSource
 from ptefoundry.errors import ConfigError, SourceError
 
 
@@ -43,12 +44,23 @@ def test_unknown_scheme_is_refused(tmp_path: Path) -> None:
         _parse("ftp://host/file", tmp_path)
 
 
-def test_revision_is_replaced_by_its_commit() -> None:
-    commit = "0" * 40
-    assert pin_revision("hf:org/name@main", commit) == f"hf:org/name@{commit}"
-    assert pin_revision("hf:org/name@main/a/b", commit) == f"hf:org/name@{commit}/a/b"
-    assert pin_revision("hf:org/name@main", None) == "hf:org/name@main"
-    assert pin_revision("file:models", None) == "file:models"
+@pytest.mark.parametrize(
+    ("source", "resolved", "pinned"),
+    [
+        ("hf:org/name@main", "0" * 40, f"hf:org/name@{'0' * 40}"),
+        ("hf:org/name@main/a/b", "0" * 40, f"hf:org/name@{'0' * 40}/a/b"),
+        ("hf:org/name@main", None, "hf:org/name@main"),
+        ("s3://bucket/a/", None, "s3://bucket/a/"),
+    ],
+)
+def test_remote_sources_are_pinned(source: str, resolved: str | None, pinned: str) -> None:
+    found = FetchedSource(digest="a" * 64, resolved=resolved, files={})
+    assert pin(source, found) == Pinned(source=pinned, digest="a" * 64)
+
+
+def test_files_of_this_machine_are_followed_instead() -> None:
+    found = FetchedSource(digest="a" * 64, resolved=None, files={})
+    assert pin("file:models", found) == Pinned(source="file:models", digest=None)
 
 
 @pytest.mark.parametrize(
