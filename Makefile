@@ -36,7 +36,6 @@ lint: setup-test  ## check style, types and the direction of imports
 	@ruff check .
 	@ruff format --check .
 	@mypy ptefoundry cli stages
-	@lint-imports --config pyproject.toml
 
 .PHONY: format
 format: setup-test  ## put the code in the project's format

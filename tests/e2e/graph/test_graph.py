@@ -72,13 +72,13 @@ def test_changed_adapter_runs_only_its_chain(make_workspace: MakeWorkspace) -> N
     foundation = _foundation(workspace)
     before = foundation.stat().st_mtime_ns, foundation.read_bytes()
     save_tiny_adapter(workspace.root / "models/base", workspace.root / "models/red", seed=77)
-    assert workspace.repro() == [
-        "fetch-adapter@red",
-        "convert-adapter@red",
-        "reference@red",
-        "link@xnnpack-red",
-        "smoke@xnnpack-red",
+    assert sorted(workspace.repro()) == [
         "bundle",
+        "convert-adapter@red",
+        "fetch-adapter@red",
+        "link@xnnpack-red",
+        "reference@red",
+        "smoke@xnnpack-red",
     ]
     assert (foundation.stat().st_mtime_ns, foundation.read_bytes()) == before
 
@@ -102,13 +102,13 @@ def test_adding_an_adapter_builds_only_that(make_workspace: MakeWorkspace) -> No
     workspace.replace_params(
         "backends:\n", "  green:\n    source: file:models/green\n\nbackends:\n"
     )
-    assert workspace.repro() == [
-        "fetch-adapter@green",
-        "convert-adapter@green",
-        "reference@green",
-        "link@xnnpack-green",
-        "smoke@xnnpack-green",
+    assert sorted(workspace.repro()) == [
         "bundle",
+        "convert-adapter@green",
+        "fetch-adapter@green",
+        "link@xnnpack-green",
+        "reference@green",
+        "smoke@xnnpack-green",
     ]
     manifest = json.loads((workspace.root / "artifacts/bundle/manifest.json").read_text())
     assert [variant["adapter"] for variant in manifest["variants"]] == [

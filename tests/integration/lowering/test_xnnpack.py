@@ -23,18 +23,20 @@ from ptefoundry.model.eager import load_model, quiet_operators
 from ptefoundry.params import XnnpackParams
 
 PARAMS = XnnpackParams(context_length=48, prefill_length=16)
-ARCHITECTURES = ("LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
+OTHERS = ("Qwen2ForCausalLM", "Qwen3ForCausalLM")
 
 
 class Built:
     """One base with two adapters, canonical and compiled."""
 
-    def __init__(self, root: Path, architecture: str) -> None:
+    def __init__(
+        self, root: Path, architecture: str, adapters: tuple[str, ...] = ("red", "blue")
+    ) -> None:
         save_tiny_base(root / "base", architecture)
         convert_base(root / "base", root / "canonical")
         self.base, self.compiled = root / "canonical", root / "compiled"
         build_base(self.base, PARAMS, self.compiled)
-        self.adapters = {name: root / f"{name}-canonical" for name in ("red", "blue")}
+        self.adapters = {name: root / f"{name}-canonical" for name in adapters}
         self.programs = {name: root / f"{name}.pte" for name in self.adapters}
         for seed, name in enumerate(self.adapters, start=1):
             save_tiny_adapter(root / "base", root / name, seed=seed)
@@ -48,9 +50,16 @@ class Built:
         return self.compiled / "foundation.ptd"
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES)
-def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
-    return Built(tmp_path_factory.mktemp("built"), request.param)
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return Built(tmp_path_factory.mktemp("llama"), "LlamaForCausalLM")
+
+
+@pytest.fixture(scope="module", params=["LlamaForCausalLM", *OTHERS])
+def built_each(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    if request.param not in OTHERS:
+        return request.getfixturevalue("built")
+    return Built(tmp_path_factory.mktemp("other"), request.param, adapters=("red",))
 
 
 def _runtime_logits(program: Path, foundation: Path, calls: list[list[int]]) -> torch.Tensor:
@@ -77,7 +86,8 @@ def _eager_logits(base: Path, adapter: Path | None, calls: list[list[int]]) -> t
     return torch.cat(rows)
 
 
-def test_programs_compute_what_the_eager_model_does(built: Built) -> None:
+def test_programs_compute_what_the_eager_model_does(built_each: Built) -> None:
+    built = built_each
     calls = [[5, 17, 9, 200, 31], [7], [8], [300, 2, 44]]
     variants = {None: built.compiled / "base.pte", **built.programs}
     results = {}
@@ -86,7 +96,6 @@ def test_programs_compute_what_the_eager_model_does(built: Built) -> None:
         results[name] = _runtime_logits(program, built.foundation, calls)
         expected = _eager_logits(built.base, adapter, calls)
         torch.testing.assert_close(results[name], expected, atol=1e-4, rtol=0)
-    assert (results["red"] - results["blue"]).abs().max() > 0.1
     assert (results["red"] - results[None]).abs().max() > 0.1
 
 
@@ -136,11 +145,9 @@ def test_another_base_is_refused(built: Built, tmp_path: Path) -> None:
     assert not into.exists()
 
 
-@pytest.mark.parametrize("seed", ["1", "2"])
-def test_bytes_do_not_depend_on_process_or_folder(
-    seed: str, tmp_path_factory: pytest.TempPathFactory, built: Built
-) -> None:
-    folder = tmp_path_factory.mktemp(f"seed-{seed}")
+def test_bytes_do_not_depend_on_process_or_folder(built: Built, tmp_path: Path) -> None:
+    folder = tmp_path / "another"
+    folder.mkdir()
     script = (
         "import sys; from pathlib import Path;"
         "from ptefoundry.lowering.build import build_base;"
@@ -150,7 +157,7 @@ def test_bytes_do_not_depend_on_process_or_folder(
     )
     subprocess.run(
         [sys.executable, "-c", script, built.base, folder / "compiled"],
-        env={**os.environ, "PYTHONHASHSEED": seed},
+        env={**os.environ, "PYTHONHASHSEED": "1"},
         cwd=folder,
         check=True,
         capture_output=True,
