@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from base_model import load_model, load_tokenizer, render_prompt
 from peft import PeftModel
-from questions import HeldOutQuestion, read_heldout_questions
 from transformers import PreTrainedTokenizerFast
+
+from base_model import load_model, load_tokenizer, render_prompt
+from questions import HeldOutQuestion, read_heldout_questions
 
 FOLDER = Path(__file__).parent
 ADAPTERS = FOLDER / "adapters"

@@ -13,9 +13,10 @@ repeating the system message and without padding.
 from dataclasses import dataclass
 
 import torch
+from transformers import PreTrainedTokenizerFast
+
 from base_model import END_OF_TURN, render_prompt
 from questions import TrainingPair
-from transformers import PreTrainedTokenizerFast
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from support.tiny_models import save_tiny_base
-
 from ptefoundry.adapter.convert import convert_adapter
 from ptefoundry.base.convert import convert_base
+from support.tiny_models import save_tiny_base
 
 if TYPE_CHECKING:
     import torch

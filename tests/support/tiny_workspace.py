@@ -5,10 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from support.tiny_models import save_tiny_adapter, save_tiny_base
-
 from ptefoundry.graph import sync_graph
 from ptefoundry.toolchain import pin_toolchain
+from support.tiny_models import save_tiny_adapter, save_tiny_base
 
 _PARAMS = """\
 bundle:

@@ -9,10 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from ptefoundry.digest import hash_file, hash_tree
 from support.tiny_models import save_tiny_adapter
 from support.tiny_workspace import TinyWorkspace
-
-from ptefoundry.digest import hash_file, hash_tree
 
 ALL_STAGES = {
     "fetch-base",

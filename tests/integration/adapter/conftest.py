@@ -1,4 +1,5 @@
 import pytest
+
 from support.adapter_parity import make_base
 from support.tiny_models import ARCHITECTURES
 

@@ -7,10 +7,10 @@ ordinary adapter of twice the rank.
 
 import pytest
 import torch
-from support.adapter_parity import TOLERANCE, convert, difference, our_logits, peft_logits
 
 from ptefoundry.adapter.read import read_adapter
 from ptefoundry.errors import AdapterError
+from support.adapter_parity import TOLERANCE, convert, difference, our_logits, peft_logits
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

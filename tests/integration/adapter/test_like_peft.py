@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.tiny_adapters import TINY
-from support.tiny_models import ARCHITECTURES, tiny_config
 
 from ptefoundry.adapter.fields import HANDLED, HARMLESS, ONLY, check_fields
 from ptefoundry.adapter.options import parse_options
 from ptefoundry.adapter.targets import linear_names, module_names, targeted_modules
+from support.tiny_adapters import TINY
+from support.tiny_models import ARCHITECTURES, tiny_config
 
 LAST_PARTS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 TARGETS = st.one_of(

@@ -5,6 +5,7 @@ the tolerance, so that an adapter that does nothing cannot pass.
 """
 
 import pytest
+
 from support.adapter_parity import (
     TOLERANCE,
     base_logits,

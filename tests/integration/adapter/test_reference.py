@@ -6,13 +6,13 @@ import warnings
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from ptefoundry.errors import CheckpointError
+from ptefoundry.model.reference import greedy, load_reference, reference_logits
 from support.adapter_parity import TOKENS, difference, make_base
 from support.tiny_adapters import save_peft_adapter
 from support.tiny_checkpoints import save_gguf
 from support.tiny_models import LLAMA3_SCALING
-
-from ptefoundry.errors import CheckpointError
-from ptefoundry.model.reference import greedy, load_reference, reference_logits
 
 EOS = [2]
 

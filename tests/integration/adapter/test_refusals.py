@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from support.tiny_adapters import save_peft_adapter
 
 from ptefoundry.adapter.fit import fit_adapter
 from ptefoundry.adapter.read import read_adapter
 from ptefoundry.base.config import load_config
 from ptefoundry.errors import AdapterError
+from support.tiny_adapters import save_peft_adapter
 
 LINEARS = ["q_proj", "v_proj"]
 REFUSED = {

@@ -6,10 +6,10 @@ row order, so there only the names change.
 """
 
 import pytest
-from support.adapter_parity import TOLERANCE, convert, difference, our_logits, peft_logits
-from support.tiny_adapters import rename_tensors, save_peft_adapter
 
 from ptefoundry.adapter.weights import WEIGHTS_FILE
+from support.adapter_parity import TOLERANCE, convert, difference, our_logits, peft_logits
+from support.tiny_adapters import rename_tensors, save_peft_adapter
 
 NAMES = {
     "self_attn.o_proj": "attn.output_proj",

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.chat_templates import TEMPLATES
-from support.tiny_models import save_tiny_tokenizer
 
 from ptefoundry.base.tokenizer import convert_tokenizer
+from support.chat_templates import TEMPLATES
+from support.tiny_models import save_tiny_tokenizer
 
 TEXTS = (
     "How do I sort a list in Python?",

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.tiny_checkpoints import save_gguf, save_meta
-from support.tiny_models import save_tiny_base
 
 from ptefoundry.base.canonical import TensorFile
 from ptefoundry.base.checkpoints import open_checkpoint
 from ptefoundry.base.convert import convert_base
 from ptefoundry.digest import hash_tree
 from ptefoundry.errors import CheckpointError
+from support.tiny_checkpoints import save_gguf, save_meta
+from support.tiny_models import save_tiny_base
 
 
 @pytest.fixture(scope="module")

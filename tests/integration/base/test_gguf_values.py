@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.tiny_checkpoints import save_gguf
-from support.tiny_models import save_tiny_base
 
 from ptefoundry.base.checkpoints import gguf_file, open_checkpoint
+from support.tiny_checkpoints import save_gguf
+from support.tiny_models import save_tiny_base
 
 BLOCK_BYTES = {"Q4_K": 144, "Q5_K": 176, "Q6_K": 210}
 

@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.tiny_models import save_tiny_tokenizer
 
 from ptefoundry.base.canonical import TensorSpec, write_tensors
 from ptefoundry.base.checkpoints.gguf import gguf_name
 from ptefoundry.base.checkpoints.huggingface import huggingface_name
 from ptefoundry.base.config import ModelConfig
 from ptefoundry.base.layout import tensor_shapes
+from support.tiny_models import save_tiny_tokenizer
 
 CONFIG = ModelConfig(
     architecture="LlamaForCausalLM",

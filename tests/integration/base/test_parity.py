@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.tiny_checkpoints import save_gguf, save_meta
-from support.tiny_models import ARCHITECTURES, LLAMA3_SCALING, save_tiny_base
 
 from ptefoundry.base.config import RopeScaling, load_config
 from ptefoundry.base.convert import convert_base
+from support.tiny_checkpoints import save_gguf, save_meta
+from support.tiny_models import ARCHITECTURES, LLAMA3_SCALING, save_tiny_base
 
 TOLERANCE = 1e-3
 CONTEXT = 160

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.tiny_models import save_tiny_adapter, save_tiny_base
 
 from ptefoundry.adapter.convert import convert_adapter
 from ptefoundry.base.convert import convert_base
@@ -21,6 +20,7 @@ from ptefoundry.lowering.ptd import read_ptd
 from ptefoundry.lowering.pte import read_pte
 from ptefoundry.model.eager import load_model, quiet_operators
 from ptefoundry.params import XnnpackParams
+from support.tiny_models import save_tiny_adapter, save_tiny_base
 
 PARAMS = XnnpackParams(context_length=48, prefill_length=16)
 OTHERS = ("Qwen2ForCausalLM", "Qwen3ForCausalLM")

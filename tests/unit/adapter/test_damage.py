@@ -6,7 +6,6 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.tiny_adapters import FIELDS, TINY, write_adapter
 
 from ptefoundry.adapter.describe import describe_adapter
 from ptefoundry.adapter.fields import CONFIG_FILE
@@ -14,6 +13,7 @@ from ptefoundry.adapter.fit import fit_adapter
 from ptefoundry.adapter.read import read_adapter
 from ptefoundry.adapter.weights import WEIGHTS_FILE
 from ptefoundry.errors import AdapterError
+from support.tiny_adapters import FIELDS, TINY, write_adapter
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),

@@ -1,8 +1,7 @@
 import json
 
-from support.tiny_adapters import TINY, lora_tensors, write_adapter
-
 from ptefoundry.adapter.describe import describe_adapter
+from support.tiny_adapters import TINY, lora_tensors, write_adapter
 
 
 def test_description_without_a_base(tmp_path):

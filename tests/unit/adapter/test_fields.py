@@ -1,7 +1,7 @@
 import pytest
-from support.tiny_adapters import FIELDS
 
 from ptefoundry.adapter.fields import HANDLED, HARMLESS, ONLY, REQUIRED, check_fields
+from support.tiny_adapters import FIELDS
 
 
 def test_each_field_is_in_one_table():

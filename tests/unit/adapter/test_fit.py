@@ -2,11 +2,11 @@ import re
 from dataclasses import replace
 
 import pytest
-from support.tiny_adapters import TINY, filled, fp32, lora_tensors, write_adapter
 
 from ptefoundry.adapter.fit import canonical_path, fit_adapter
 from ptefoundry.adapter.read import read_adapter
 from ptefoundry.errors import AdapterError
+from support.tiny_adapters import TINY, filled, fp32, lora_tensors, write_adapter
 
 Q0 = "base_model.model.model.layers.0.self_attn.q_proj"
 

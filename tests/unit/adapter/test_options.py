@@ -1,9 +1,9 @@
 import math
 
 import pytest
-from support.tiny_adapters import FIELDS
 
 from ptefoundry.adapter.options import parse_options
+from support.tiny_adapters import FIELDS
 
 Q0 = "model.layers.0.self_attn.q_proj"
 Q1 = "model.layers.1.self_attn.q_proj"

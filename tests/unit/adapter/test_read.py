@@ -3,12 +3,12 @@ import subprocess
 import sys
 
 import pytest
-from support.tiny_adapters import FIELDS, lora_tensors, write_adapter
 
 from ptefoundry.adapter.fields import CONFIG_FILE
 from ptefoundry.adapter.read import read_adapter
 from ptefoundry.adapter.weights import WEIGHTS_FILE
 from ptefoundry.errors import AdapterError
+from support.tiny_adapters import FIELDS, lora_tensors, write_adapter
 
 
 def refusal_of(folder):

@@ -1,10 +1,10 @@
 from dataclasses import replace
 
 import pytest
-from support.tiny_adapters import FIELDS, TINY
 
 from ptefoundry.adapter.options import parse_options
 from ptefoundry.adapter.targets import linear_names, module_names, targeted_modules
+from support.tiny_adapters import FIELDS, TINY
 
 Q0, Q1 = (f"model.layers.{layer}.self_attn.q_proj" for layer in (0, 1))
 V0, V1 = (f"model.layers.{layer}.self_attn.v_proj" for layer in (0, 1))

@@ -1,9 +1,9 @@
 import struct
 
 import pytest
-from support.tiny_adapters import filled, fp32, lora_tensors, write_adapter, write_tensors
 
 from ptefoundry.adapter.weights import WEIGHTS_FILE, read_weights
+from support.tiny_adapters import filled, fp32, lora_tensors, write_adapter, write_tensors
 
 Q0 = "base_model.model.model.layers.0.self_attn.q_proj"
 NAN = {"F32": struct.pack("<f", float("nan")), "F16": b"\x00\x7e", "BF16": b"\xc0\x7f"}

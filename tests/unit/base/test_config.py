@@ -2,11 +2,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.tiny_adapters import TINY
 
 from ptefoundry.base.config import RopeScaling, load_config
 from ptefoundry.errors import CheckpointError
 from ptefoundry.files import write_json
+from support.tiny_adapters import TINY
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
 import math
 
 import pytest
-from support.tiny_checkpoints import rope_factors
 
 from ptefoundry.base.checkpoints.gguf_rope import derive_scaling, divisors
 from ptefoundry.base.config import RopeScaling
+from support.tiny_checkpoints import rope_factors
 
 
 def scaling(factor: float, low: float, high: float, context: int) -> RopeScaling:

@@ -2,12 +2,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.tiny_adapters import TINY
 
 from ptefoundry.base.checkpoints.gguf import gguf_name
 from ptefoundry.base.checkpoints.huggingface import huggingface_name
 from ptefoundry.base.layout import check_config, rotary_rows, split_name, tensor_shapes
 from ptefoundry.errors import CheckpointError
+from support.tiny_adapters import TINY
 
 
 def test_shapes_are_those_of_the_configuration() -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import flatbuffers
 import pytest
-from support.tiny_adapters import TINY, write_adapter
 
 from ptefoundry.bundle.manifest import FileEntry, Manifest, Variant
 from ptefoundry.digest import hash_file
 from ptefoundry.files import write_json
+from support.tiny_adapters import TINY, write_adapter
 
 PARAMS = """\
 # What to build.

@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ptefoundry.cli.main import app
-from support.tiny_adapters import write_adapter
 from typer.testing import CliRunner, Result
 
 from ptefoundry.base.sources import HubSource, content_digest
+from ptefoundry.cli.main import app
 from ptefoundry.errors import AdapterError, ConfigError, FoundryError
 from ptefoundry.graph import check_graph
 from ptefoundry.params import load_params
+from support.tiny_adapters import write_adapter
 
 
 def _invoke(*arguments: object) -> Result:

@@ -2,11 +2,11 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
 from ptefoundry.cli import builder
 from ptefoundry.cli.main import app
 from ptefoundry.cli.stage_output import StageListener
-from typer.testing import CliRunner
-
 from ptefoundry.errors import BuildError, ConfigError, FoundryError
 from ptefoundry.graph import check_graph
 from ptefoundry.toolchain import check_toolchain, pin_toolchain

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
+
 from ptefoundry.cli import machine
 from ptefoundry.cli.machine import find_needs, measure_space
 from ptefoundry.cli.main import app
-from typer.testing import CliRunner
 
 
 @pytest.fixture

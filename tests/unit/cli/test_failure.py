@@ -1,8 +1,8 @@
 from pathlib import Path
 
 import pytest
-from ptefoundry.cli.failure import StageFailedError, explain_failure
 
+from ptefoundry.cli.failure import StageFailedError, explain_failure
 from ptefoundry.errors import BuildError
 
 

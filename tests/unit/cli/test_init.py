@@ -5,15 +5,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ptefoundry.cli import init as init_module
-from ptefoundry.cli.main import app
-from support.tiny_adapters import TINY
 from typer.testing import CliRunner
 
+from ptefoundry.cli import init as init_module
+from ptefoundry.cli.main import app
 from ptefoundry.errors import ConfigError, FoundryError, SourceError
 from ptefoundry.graph import check_graph
 from ptefoundry.params import load_params
 from ptefoundry.toolchain import check_toolchain
+from support.tiny_adapters import TINY
 
 
 @pytest.fixture(autouse=True)

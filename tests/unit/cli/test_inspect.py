@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ptefoundry.cli.main import app
 from typer.testing import CliRunner
 
 from ptefoundry.bundle.inspect import (
@@ -15,6 +14,7 @@ from ptefoundry.bundle.inspect import (
     inspect_bundle,
     inspect_path,
 )
+from ptefoundry.cli.main import app
 from ptefoundry.digest import hash_bytes
 from ptefoundry.errors import ArtifactError, ConfigError, VerificationError
 

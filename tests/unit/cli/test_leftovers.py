@@ -1,8 +1,8 @@
 from pathlib import Path
 
 import pytest
-from ptefoundry.cli.leftovers import find_leftovers, remove_leftovers
 
+from ptefoundry.cli.leftovers import find_leftovers, remove_leftovers
 from ptefoundry.params import load_params
 from ptefoundry.workspace import Workspace
 

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import typer
-from ptefoundry.cli import main as main_module
-from ptefoundry.cli.main import app, main
 from typer.testing import CliRunner
 
+from ptefoundry.cli import main as main_module
+from ptefoundry.cli.main import app, main
 from ptefoundry.errors import BuildError, ConfigError, FoundryError, InputError, VerificationError
 
 _HEAVY = ("boto3", "dvc", "executorch", "huggingface_hub", "pydantic", "torch", "transformers")

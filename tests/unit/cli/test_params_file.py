@@ -2,10 +2,10 @@ import difflib
 from pathlib import Path
 
 import pytest
-from ptefoundry.cli.params_file import remove_adapter, set_adapter
-from ptefoundry.cli.sources import Pinned
 from ruamel.yaml import YAML
 
+from ptefoundry.cli.params_file import remove_adapter, set_adapter
+from ptefoundry.cli.sources import Pinned
 from ptefoundry.errors import ConfigError
 
 _GREEN = Pinned(source="file:models/green", digest="a" * 64)

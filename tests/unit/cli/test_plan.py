@@ -4,9 +4,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from ptefoundry.cli.graph import PlannedStage, plan_stages
 
-from ptefoundry.errors import BuildError
+from ptefoundry.cli.graph import PlannedStage, plan_stages
+from ptefoundry.errors import BuildError, ConfigError
+
+# Of a library that DVC uses.
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")
 
 _TOOLCHAIN = {"compile": {"torch": "2.12.0"}}
 _GRAPH = """\
@@ -123,6 +126,12 @@ def test_stage_left_behind_by_a_partial_build_has_a_reason(graph: Path) -> None:
 def test_plan_is_the_same_from_a_folder_below(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(graph / "artifacts")
     assert "first" in _plan(graph)
+
+
+def test_workspace_without_dvc_is_told(graph: Path, tmp_path: Path) -> None:
+    (tmp_path / "dvc.yaml").write_text(_GRAPH)
+    with pytest.raises(ConfigError, match="dvc init"):
+        _plan(tmp_path)
 
 
 def test_broken_graph_is_a_build_error(graph: Path) -> None:

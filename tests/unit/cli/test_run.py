@@ -3,11 +3,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
 from ptefoundry.cli import runner as runner_module
 from ptefoundry.cli.main import app
 from ptefoundry.cli.runner import find_runner
-from typer.testing import CliRunner
-
 from ptefoundry.errors import ArtifactError, ConfigError, FoundryError
 from ptefoundry.native import RUNNER_PROGRAM
 from ptefoundry.workspace import Workspace
@@ -104,6 +104,16 @@ def test_bundle_of_the_workspace_is_the_default(
         _run("--prompt", "a")
     bundle.rename(workspace / "artifacts" / "bundle")
     assert _run("--prompt", "a") == 0
+
+
+def test_runner_beside_a_named_bundle_is_used(
+    workspace: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _install(workspace / "artifacts" / "runner", tmp_path / "log")
+    bundle.rename(workspace / "artifacts" / "bundle")
+    monkeypatch.chdir(tmp_path)
+    assert _run("workspace/artifacts/bundle", "--prompt", "a") == 0
+    assert (tmp_path / "log").is_file()
 
 
 def test_without_workspace_a_bundle_must_be_named(

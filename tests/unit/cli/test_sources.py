@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import pytest
-from ptefoundry.cli.sources import Pinned, guess_base_name, parse_typed_source, pin
 
 from ptefoundry.base.sources import FetchedSource
+from ptefoundry.cli.sources import Pinned, guess_base_name, parse_typed_source, pin
 from ptefoundry.errors import ConfigError, SourceError
 
 

@@ -3,7 +3,6 @@ import sys
 from pathlib import Path
 
 from ptefoundry.cli.stage_names import stage_descriptions
-
 from ptefoundry.graph import graph_text, sync_graph
 from ptefoundry.params import load_params
 

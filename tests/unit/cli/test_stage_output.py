@@ -1,5 +1,4 @@
 from ptefoundry.cli.stage_output import Result, StageReader
-
 from ptefoundry.report import ProgressLine
 
 

@@ -1,8 +1,8 @@
 from pathlib import Path
 
 import pytest
-from ptefoundry.cli.targets import find_targets
 
+from ptefoundry.cli.targets import find_targets
 from ptefoundry.errors import ConfigError
 from ptefoundry.params import load_params
 

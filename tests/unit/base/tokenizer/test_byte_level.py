@@ -3,7 +3,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.tiny_models import tiny_tokenizer
 
 from ptefoundry.base.tokenizer.byte_level import (
     SPLITS,
@@ -12,6 +11,7 @@ from ptefoundry.base.tokenizer.byte_level import (
     load_tokenizer,
 )
 from ptefoundry.errors import CheckpointError
+from support.tiny_models import tiny_tokenizer
 
 TEXTS = (
     "The quick brown fox, and THE lazy dog's 12345 bones; it'll WE'LL don't",

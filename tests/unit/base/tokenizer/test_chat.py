@@ -1,7 +1,7 @@
 import pytest
-from support.chat_templates import TEMPLATES, UNCUTTABLE
 
 from ptefoundry.base.tokenizer.chat import Piece, cut_template, join
+from support.chat_templates import TEMPLATES, UNCUTTABLE
 
 TOKENS = {"bos_token": "<|begin|>", "eos_token": "<|end|>"}
 

@@ -3,10 +3,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.tiny_models import CHATML, save_tiny_tokenizer
 
 from ptefoundry.base.tokenizer import convert_tokenizer, largest_token_id
 from ptefoundry.errors import CheckpointError
+from support.tiny_models import CHATML, save_tiny_tokenizer
 
 CHATML_PIECES = {
     "first": {

@@ -3,13 +3,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.tiny_models import CHATML, tiny_tokenizer
 
 from ptefoundry.base.checkpoints.gguf_file import GgufFile
 from ptefoundry.base.tokenizer import convert_tokenizer
 from ptefoundry.base.tokenizer.byte_level import load_tokenizer
 from ptefoundry.base.tokenizer.gguf_vocabulary import GgufTokenizer
 from ptefoundry.errors import CheckpointError
+from support.tiny_models import CHATML, tiny_tokenizer
 
 TEXTS = (
     "The quick brown fox, and THE lazy dog's 12345 bones; it'll WE'LL don't",

@@ -3,7 +3,6 @@ import json
 from pathlib import Path
 
 import pytest
-from support.tiny_models import tiny_tokenizer
 
 from ptefoundry.base.tokenizer.byte_level import SPLITS, load_tokenizer
 from ptefoundry.base.tokenizer.llama3 import (
@@ -14,6 +13,7 @@ from ptefoundry.base.tokenizer.llama3 import (
     special_tokens,
 )
 from ptefoundry.errors import CheckpointError
+from support.tiny_models import tiny_tokenizer
 
 TEXTS = (
     "The quick brown fox, and THE lazy dog's 12345 bones; it'll WE'LL don't",

@@ -1,0 +1,67 @@
+"""Checking adapters where they come from, against the base that they are for."""
+
+from pathlib import Path
+
+from ptefoundry.adapter.describe import AdapterDescription, describe_adapter
+from ptefoundry.adapter.fit import fit_adapter
+from ptefoundry.adapter.read import read_adapter
+from ptefoundry.base.config import ModelConfig
+from ptefoundry.errors import ConfigError
+from ptefoundry.lowering.build import FOUNDATION_FILE
+from ptefoundry.params import Params, load_params
+from ptefoundry.workspace import Workspace, find_workspace
+
+from .base import fetched_adapter, load_base_config
+from .sources import Pinned, parse_typed_source
+from .targets import backend_names
+
+
+def fit_source(workspace: Workspace, params: Params, source: str) -> tuple[Pinned, tuple[str, ...]]:
+    """Fetch an adapter and match it with the workspace's base: what to pin, and warnings.
+
+    Raises:
+        AdapterError: with everything that is wrong or does not fit.
+    """
+    config = load_base_config(workspace, params)
+    with fetched_adapter(source, root=workspace.root) as (folder, pinned):
+        fitted = fit_adapter(read_adapter(folder), config, base_name=params.base.name)
+    return pinned, fitted.warnings
+
+
+def describe_source(source: str, here: Path) -> tuple[AdapterDescription, str | None]:
+    """Describe an adapter with all its problems, and name the base that it was compared with.
+
+    Outside of a workspace there is no base.
+    """
+    root, config, base_name = _find_base(here)
+    folder = Path(source).expanduser()
+    # Its own folder shows also what fetching would leave out or stumble over.
+    if folder.exists() or ":" not in source:
+        return describe_adapter(folder, config, base_name=base_name), base_name
+    typed = parse_typed_source(source, root=root, where="SOURCE")
+    with fetched_adapter(typed, root=root) as (folder, _pinned):
+        return describe_adapter(folder, config, base_name=base_name), base_name
+
+
+def _find_base(here: Path) -> tuple[Path, ModelConfig | None, str | None]:
+    try:
+        workspace = find_workspace(here)
+    except ConfigError:
+        return here, None, None
+    params = load_params(workspace.root)
+    return workspace.root, load_base_config(workspace, params), params.base.name
+
+
+def new_stages(workspace: Workspace, params: Params, name: str) -> str:
+    """What the next build will do for a new adapter, as text."""
+    backends = backend_names(params)
+    links = ", ".join(f"link@{backend}-{name}" for backend in backends)
+    foundations = (
+        workspace.artifacts / "compile" / backend / FOUNDATION_FILE for backend in backends
+    )
+    kept = (
+        "the foundation is not built again"
+        if all(path.is_file() for path in foundations)
+        else "the foundation is built first, as it is not yet"
+    )
+    return f"`ptefoundry build` will run {links} and the smoke runs of {name}; {kept}"

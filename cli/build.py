@@ -1,0 +1,68 @@
+"""`ptefoundry build`: make what changed."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .output import JsonOption, is_interactive, print_json
+
+if TYPE_CHECKING:
+    from .builder import Outcome
+
+
+def build(
+    *,
+    backend: Annotated[
+        list[str] | None, typer.Option(help="Build and prove only this backend; repeatable.")
+    ] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(help="Build and prove only this adapter, or `base`; repeatable."),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STAGE", help="Run only this stage and what it needs; repeatable."),
+    ] = None,
+    locked: Annotated[
+        bool, typer.Option("--locked", help="Refuse another toolchain than the pinned one.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show everything that stages print.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make what changed, up to the bundle.
+
+    A build that was stopped or failed goes on where it was.
+    """
+    from ptefoundry.workspace import find_workspace
+
+    from .builder import BuildRequest, build_workspace
+
+    request = BuildRequest(
+        backends=backend or (),
+        adapters=adapter or (),
+        only=only or (),
+        locked=locked,
+        live=is_interactive(),
+        verbose=verbose,
+    )
+    outcome = build_workspace(find_workspace(Path.cwd()), request)
+    if as_json:
+        print_json(outcome.to_dict())
+    elif outcome.failure is None:
+        print(_summary(outcome))
+    if outcome.failure is not None:
+        raise outcome.failure
+
+
+def _summary(outcome: "Outcome") -> str:
+    from ptefoundry.report import format_size
+
+    counts = f"{outcome.count('ran')} ran, {outcome.count('cached')} from the cache"
+    text = f"{counts}, {outcome.count('unchanged')} unchanged in {outcome.seconds:.1f} s"
+    if outcome.bundle is None or not outcome.bundle.is_dir():
+        return text
+    size = sum(path.stat().st_size for path in outcome.bundle.rglob("*") if path.is_file())
+    return f"{text}; bundle: {outcome.bundle} ({format_size(size)})"

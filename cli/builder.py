@@ -1,0 +1,123 @@
+"""A build from its preparation to its end."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ptefoundry.errors import BuildError, ConfigError
+from ptefoundry.graph import GRAPH_FILE, sync_graph
+from ptefoundry.params import Params, load_params
+from ptefoundry.toolchain import TOOLCHAIN_FILE, current_toolchain, pin_toolchain
+from ptefoundry.workspace import Workspace
+
+from .changes import describe_changes
+from .display import LiveDisplay, PlainDisplay, StageResult
+from .leftovers import remove_leftovers
+from .output import print_note
+from .repro import run_stages
+from .targets import find_targets
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildRequest:
+    """What to build and how to show it."""
+
+    backends: Sequence[str] = ()
+    adapters: Sequence[str] = ()
+    only: Sequence[str] = ()
+    """Stages by name."""
+    locked: bool = False
+    """Refuse another toolchain than the pinned one instead of pinning this one."""
+    live: bool = False
+    verbose: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a build did."""
+
+    stages: tuple[StageResult, ...]
+    seconds: float
+    bundle: Path | None
+    """None if only a part was asked for or the build failed."""
+    failure: BuildError | None = None
+
+    def count(self, result: str) -> int:
+        """Number of stages with that result."""
+        return sum(stage.result == result for stage in self.stages)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "stages": [stage.to_dict() for stage in self.stages],
+            "bundle": None if self.bundle is None else str(self.bundle),
+            "seconds": round(self.seconds, 3),
+            "error": None if self.failure is None else str(self.failure),
+        }
+
+
+def build_workspace(workspace: Workspace, request: BuildRequest) -> Outcome:
+    """Make everything that changed, or the part that was asked for.
+
+    A failure of a stage is in the outcome, so that it can be told with what was done.
+
+    Raises:
+        ConfigError: params.yaml is wrong, or the toolchain is not the pinned one.
+    """
+    started = time.monotonic()
+    params = load_params(workspace.root)
+    variants = find_targets(params, backends=request.backends, adapters=request.adapters)
+    targets = (*variants, *request.only)
+    _prepare(workspace, params, everything=not targets, locked=request.locked)
+    failure = None
+    display = (LiveDisplay if request.live else PlainDisplay)(workspace.root)
+    with display:
+        try:
+            run_stages(workspace.root, targets, display, verbose=request.verbose)
+        except BuildError as error:
+            failure = error
+    return Outcome(
+        stages=tuple(display.results),
+        seconds=time.monotonic() - started,
+        bundle=None if targets or failure else workspace.bundle,
+        failure=failure,
+    )
+
+
+def _prepare(workspace: Workspace, params: Params, *, everything: bool, locked: bool) -> None:
+    _settle_toolchain(workspace.root, locked=locked)
+    if sync_graph(workspace.root):
+        print_note(f"{GRAPH_FILE} now follows params.yaml")
+    if everything:
+        # Before the build: the bundle depends on all smoke results that there are.
+        for path in remove_leftovers(workspace, params):
+            print_note(f"removed {path.relative_to(workspace.root)}: its adapter is gone")
+
+
+def _settle_toolchain(root: Path, *, locked: bool) -> None:
+    """Make toolchain.json say what this installation is, or refuse."""
+    pinned = _pinned_toolchain(root)
+    changes = describe_changes(pinned, current_toolchain())
+    if changes and locked:
+        raise ConfigError(
+            f"{root / TOOLCHAIN_FILE}: --locked: this installation is not the pinned toolchain:\n  "
+            + "\n  ".join(changes)
+            + "\ninstall the pinned versions, or build without --locked"
+        )
+    if changes:
+        pin_toolchain(root)
+        print_note(f"{TOOLCHAIN_FILE} now pins this installation")
+        if pinned:
+            print_note("\n".join(f"  {change}" for change in changes))
+
+
+def _pinned_toolchain(root: Path) -> dict[str, Any]:
+    try:
+        pinned: dict[str, Any] = json.loads((root / TOOLCHAIN_FILE).read_text())
+    except (FileNotFoundError, ValueError):
+        # A damaged file is refused when it is brought up to date.
+        return {}
+    return pinned

@@ -1,0 +1,137 @@
+"""Showing a build: one live line on a terminal, plain lines elsewhere."""
+
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from ptefoundry.report import ProgressLine, format_size
+
+from .dvc_files import output_sizes
+from .output import make_console
+from .stage_output import Result
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+_NAME_WIDTH = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageResult:
+    """What a build did with one stage."""
+
+    name: str
+    result: Result
+    seconds: float
+    bytes: int | None
+    """Of its outputs; None if it was not touched."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**asdict(self), "seconds": round(self.seconds, 3)}
+
+    def __str__(self) -> str:
+        text = f"{self.name:<{_NAME_WIDTH}} {self.result:<9}"
+        if self.result != "unchanged":
+            text += f" {self.seconds:>8.1f} s  {format_size(self.bytes or 0):>10}"
+        return text.rstrip()
+
+
+class PlainDisplay:
+    """One line on stderr for every stage once it is up to date."""
+
+    def __init__(self, root: Path) -> None:
+        """Show stages of the workspace `root`."""
+        self.results: list[StageResult] = []
+        self._root = root
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        pass
+
+    def started(self, stage: str) -> None:
+        """See `StageListener`."""
+
+    def progressed(self, progress: ProgressLine) -> None:
+        """See `StageListener`."""
+
+    def said(self, line: str) -> None:
+        """See `StageListener`."""
+        self._print(line)
+
+    def finished(self, stage: str, result: Result, seconds: float) -> None:
+        """See `StageListener`."""
+        size = None if result == "unchanged" else output_sizes(self._root).get(stage, 0)
+        done = StageResult(name=stage, result=result, seconds=seconds, bytes=size)
+        self.results.append(done)
+        self._show(done)
+
+    def _show(self, done: StageResult) -> None:
+        self._print(str(done))
+
+    def _print(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+
+class LiveDisplay(PlainDisplay):
+    """A line on the terminal for the running stage, replaced by its result."""
+
+    def __init__(self, root: Path) -> None:
+        """Show stages of the workspace `root`."""
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        super().__init__(root)
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        self._progress = Progress(*columns, console=make_console(stderr=True), transient=True)
+        self._task: TaskID | None = None
+        self._stage = ""
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def started(self, stage: str) -> None:
+        """See `StageListener`."""
+        self._stage = stage
+        self._task = self._progress.add_task(stage, total=None)
+
+    def progressed(self, progress: ProgressLine) -> None:
+        """See `StageListener`."""
+        if self._task is not None:
+            description = f"{self._stage}  {_describe(progress)}"
+            self._progress.update(self._task, description=description)
+
+    def _show(self, done: StageResult) -> None:
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+            self._task = None
+        # Most stages are unchanged; the summary counts them.
+        if done.result != "unchanged":
+            self._print(str(done))
+
+    def _print(self, line: str) -> None:
+        self._progress.console.print(line, soft_wrap=True)
+
+
+def _describe(progress: ProgressLine) -> str:
+    if progress.total:
+        return f"{progress.label} {progress.done * 100 // progress.total} %"
+    done = format_size(progress.done) if progress.unit == "bytes" else str(progress.done)
+    return f"{progress.label} {done}" if progress.done else progress.label

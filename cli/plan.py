@@ -1,0 +1,44 @@
+"""`ptefoundry plan`: what a build would do, and why."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .output import JsonOption, print_json
+
+if TYPE_CHECKING:
+    from .planning import Plan
+
+
+def plan(*, as_json: JsonOption = False) -> None:
+    """Show what a build would do, and why.
+
+    A stage that would run is restored from the cache instead if it ran like that before.
+    """
+    from ptefoundry.workspace import find_workspace
+
+    from .planning import plan_build
+
+    planned = plan_build(find_workspace(Path.cwd()))
+    if as_json:
+        print_json(planned.to_dict())
+    else:
+        _show(planned)
+
+
+def _show(planned: "Plan") -> None:
+    if planned.new_graph:
+        print("dvc.yaml would be written anew, as params.yaml has changed")
+    running = [stage for stage in planned.stages if stage.would_run]
+    for stage in running:
+        print(f"{stage.name}  {stage.description}")
+        for reason in stage.reasons:
+            print(f"    {reason}")
+        if stage.after:
+            print(f"    after {', '.join(stage.after)}")
+    for path in planned.removes:
+        print(f"{path} would be removed: its adapter is no longer in params.yaml")
+    if running:
+        kept = len(planned.stages) - len(running)
+        print(f"{len(running)} stages would run or be restored from the cache, {kept} stay")
+    elif not planned.removes and not planned.new_graph:
+        print("nothing to do")

@@ -1,0 +1,119 @@
+"""Running `dvc repro` in a workspace, and stopping it."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from ptefoundry.report import PROGRESS_VARIABLE, parse_progress
+
+from .dvc_files import check_dvc
+from .failure import explain_failure
+from .stage_output import StageListener, StageReader
+
+LOG_FILE = Path(".dvc") / "tmp" / "ptefoundry-build.log"
+"""All that the last build printed; git ignores it."""
+
+#: Signals from the kindest on, each with the seconds that it is given.
+_STOPPING = ((signal.SIGINT, 30.0), (signal.SIGTERM, 10.0), (signal.SIGKILL, None))
+
+
+def run_stages(
+    root: Path, targets: Sequence[str], listener: StageListener, *, verbose: bool = False
+) -> None:
+    """Bring stages of a workspace up to date.
+
+    Args:
+        root: the workspace.
+        targets: stages, which are built with all that they need; none for everything.
+        listener: is told what happens.
+        verbose: pass on all that stages print.
+
+    Raises:
+        ConfigError: the workspace is no DVC repository.
+        BuildError: a stage or DVC failed, or another build is running.
+        KeyboardInterrupt: this process was interrupted; all others have stopped.
+    """
+    check_dvc(root)
+    log, reader = root / LOG_FILE, StageReader(listener, verbose=verbose)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with _signals_interrupt(), _dvc_running(root, targets) as dvc, log.open("w") as log_file:
+        assert dvc.stdout is not None
+        for line in dvc.stdout:
+            if parse_progress(line) is None:
+                log_file.write(line)
+            reader.feed(line.rstrip("\n"))
+        succeeded = dvc.wait() == 0
+    if not succeeded:
+        raise explain_failure(reader.output, root=root, log=log)
+    reader.finish()
+
+
+@contextmanager
+def _dvc_running(root: Path, targets: Sequence[str]) -> Iterator["subprocess.Popen[str]"]:
+    """The process of DVC, which does not outlive the block."""
+    dvc = subprocess.Popen(
+        # Unbuffered, so that stages are announced when they start.
+        [sys.executable, "-u", "-m", "dvc", "repro", *targets],
+        cwd=root,
+        env=_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        # Its own group, as DVC itself ignores interrupts while a stage runs: the
+        # stage must be signalled too.
+        process_group=0,
+    )
+    try:
+        yield dvc
+    finally:
+        if dvc.poll() is None:
+            _stop(dvc)
+
+
+def _environment() -> dict[str, str]:
+    """What DVC and the stages run with: this Python as `python`, and no surprises."""
+    bin_folder = Path(sys.executable).parent
+    return {
+        **os.environ,
+        "PATH": f"{bin_folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        # DVC runs commands in the user's shell.
+        "SHELL": "/bin/sh",
+        PROGRESS_VARIABLE: "lines",
+        "DVC_NO_ANALYTICS": "1",
+    }
+
+
+def _stop(dvc: "subprocess.Popen[str]") -> None:
+    """End DVC and its stage, by force if they take too long or the user insists."""
+    for number, patience_s in _STOPPING:
+        try:
+            os.killpg(dvc.pid, number)
+            dvc.communicate(timeout=patience_s)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            continue
+        except ProcessLookupError:
+            pass
+        return
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """Treat the requests to end like Ctrl-C, so that no stage is left running."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    handlers = [signal.signal(number, interrupt) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, handlers, strict=True):
+            signal.signal(number, handler)

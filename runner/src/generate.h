@@ -1,0 +1,64 @@
+// Continues token sequences with a model.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "model.h"
+#include "result.h"
+#include "sampling.h"
+
+namespace ptefoundry {
+
+struct GenerateOptions {
+  int64_t max_new_tokens = 128;
+  std::vector<int64_t> eos_ids;  // any of them ends the answer
+  bool keep_logits = false;
+};
+
+enum class FinishReason { kEos, kLength, kContext };
+
+// "eos", "length" or "context".
+const char* to_string(FinishReason reason);
+
+// Times are in seconds.
+struct Generation {
+  std::vector<int64_t> tokens;  // with the end-of-sequence token, if it came
+  FinishReason finish_reason;
+  int64_t prefill_tokens;
+  double prefill_s;
+  double first_token_s;  // from the start of the prefill to the first token
+  double decode_s;       // from the first token to the last
+  std::vector<float> logits;  // of the prompt's last token, if asked for
+};
+
+// One history in a model's KV cache.
+class Session {
+ public:
+  using OnToken = std::function<void(int64_t id)>;
+
+  explicit Session(Model& model) : model_(model) {}
+
+  // Tokens a prompt may have, so that the context has room for an answer.
+  int64_t max_prompt_len() const;
+
+  // Appends a prompt to the history and answers it. `on_token` sees every
+  // token but the end of sequence, which does not become part of the history.
+  Result<Generation> generate(const std::vector<int64_t>& prompt,
+                              const GenerateOptions& options, Sampler& sampler,
+                              const OnToken& on_token);
+
+ private:
+  Status check_prompt(const std::vector<int64_t>& prompt) const;
+  Result<Logits> feed(const std::vector<int64_t>& tokens);
+
+  Model& model_;
+  int64_t position_ = 0;  // tokens in the KV cache
+  // The last token of an answer that was cut short: it is part of the history,
+  // but the model has not seen it yet.
+  std::optional<int64_t> unseen_;
+};
+
+}  // namespace ptefoundry

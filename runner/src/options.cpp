@@ -1,0 +1,257 @@
+#include "options.h"
+
+#include <charconv>
+#include <cstdint>
+#include <functional>
+#include <sstream>
+
+namespace ptefoundry {
+namespace {
+
+struct Flag {
+  const char* name;
+  const char* value;  // what to call it in the help; null for a switch
+  const char* help;
+  std::function<Status(Options&, const std::string&)> apply;
+};
+
+template <typename Number>
+Result<Number> parse_number(const std::string& text, Number least,
+                            Number most) {
+  Number number{};
+  const char* const end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, number);
+  if (error != std::errc() || rest != end || !(number >= least) ||
+      !(number <= most)) {
+    std::ostringstream message;
+    message << "'" << text << "' is not a number from " << least << " to "
+            << most;
+    return Failure{message.str()};
+  }
+  return number;
+}
+
+// Stores what the flag was given.
+template <typename Target>
+auto store(Target Options::* target) {
+  return [target](Options& options, const std::string& value) -> Status {
+    options.*target = value;
+    return Done{};
+  };
+}
+
+auto append(std::vector<std::string> Options::* target) {
+  return [target](Options& options, const std::string& value) -> Status {
+    (options.*target).push_back(value);
+    return Done{};
+  };
+}
+
+auto turn_on(bool Options::* target) {
+  return [target](Options& options, const std::string&) -> Status {
+    options.*target = true;
+    return Done{};
+  };
+}
+
+auto choose(Mode mode) {
+  return [mode](Options& options, const std::string&) -> Status {
+    options.mode = mode;
+    return Done{};
+  };
+}
+
+Status add_prompt_file(Options& options, const std::string& path) {
+  ASSIGN_OR_RETURN(const auto prompts, read_prompt_file(path));
+  options.prompts.insert(options.prompts.end(), prompts.begin(), prompts.end());
+  return Done{};
+}
+
+Status add_tokens(Options& options, const std::string& list) {
+  ASSIGN_OR_RETURN(Prompt prompt, parse_token_list(list));
+  options.prompts.push_back(std::move(prompt));
+  return Done{};
+}
+
+Status set_load_mode(Options& options, const std::string& mode) {
+  if (mode != "mmap" && mode != "file") {
+    return Failure{"'" + mode + "' is not a load mode; use mmap or file"};
+  }
+  options.load.mmap = mode == "mmap";
+  return Done{};
+}
+
+const std::vector<Flag>& flags() {
+  static const std::vector<Flag> kFlags = {
+      {"--program", "FILE", "program (.pte) to run; repeat for several",
+       append(&Options::programs)},
+      {"--data", "FILE", "data file (.ptd) of the programs, their foundation",
+       append(&Options::data_files)},
+      {"--tokenizer", "DIR", "directory with tokenizer.json and chat.json",
+       store(&Options::tokenizer)},
+      {"--prompt", "TEXT", "what every program answers; repeat for several",
+       [](Options& options, const std::string& text) -> Status {
+         options.prompts.push_back({text, {}});
+         return Done{};
+       }},
+      {"--prompt-file", "FILE", "JSON list of texts or of {\"tokens\": [ids]}",
+       add_prompt_file},
+      {"--tokens", "IDS", "a prompt as token ids, such as 1,2,3", add_tokens},
+      {"--chat-template", nullptr, "wrap prompts as the user's turn of a chat",
+       turn_on(&Options::chat_template)},
+      {"--chat", nullptr, "talk to one program; /reset forgets, /exit ends",
+       choose(Mode::kChat)},
+      {"--tokenize-only", nullptr,
+       "print the token ids of the prompts (or the text of ids) as JSON",
+       choose(Mode::kTokenize)},
+      {"--max-new-tokens", "N", "length of an answer in tokens (128)",
+       [](Options& options, const std::string& text) -> Status {
+         ASSIGN_OR_RETURN(options.max_new_tokens,
+                          parse_number<int64_t>(text, 0, 1 << 24));
+         return Done{};
+       }},
+      {"--temperature", "T", "0 takes the most likely token (0)",
+       [](Options& options, const std::string& text) -> Status {
+         ASSIGN_OR_RETURN(options.sampling.temperature,
+                          parse_number<double>(text, 0, 100));
+         return Done{};
+       }},
+      {"--top-p", "P", "sample from the likeliest tokens of this sum (1)",
+       [](Options& options, const std::string& text) -> Status {
+         ASSIGN_OR_RETURN(options.sampling.top_p,
+                          parse_number<double>(text, 0, 1));
+         return Done{};
+       }},
+      {"--seed", "N", "of the sampling; an answer repeats with it (0)",
+       [](Options& options, const std::string& text) -> Status {
+         ASSIGN_OR_RETURN(options.sampling.seed,
+                          parse_number<uint64_t>(text, 0, UINT64_MAX));
+         return Done{};
+       }},
+      {"--logits-out", "DIR",
+       "write fp32 logits after each prompt to <program>-<prompt>.f32",
+       store(&Options::logits_directory)},
+      {"--threads", "N", "size of the thread pool (one per fast core)",
+       [](Options& options, const std::string& text) -> Status {
+         ASSIGN_OR_RETURN(options.threads, parse_number<int>(text, 1, 1024));
+         return Done{};
+       }},
+      {"--load-mode", "MODE", "mmap or file (mmap)", set_load_mode},
+      {"--no-weight-cache", nullptr, "pack weights for every program anew",
+       [](Options& options, const std::string&) -> Status {
+         options.load.weight_cache = false;
+         return Done{};
+       }},
+      {"--packed-cache", "FILE", "keep packed weights here for the next start",
+       [](Options& options, const std::string& path) -> Status {
+         options.load.packed_cache = path;
+         return Done{};
+       }},
+      {"--json", nullptr, "print one JSON document instead of text",
+       turn_on(&Options::json)},
+      {"--quiet", nullptr, "print the answers only", turn_on(&Options::quiet)},
+      {"--verbose", nullptr, "show what the runtime logs",
+       turn_on(&Options::verbose)},
+      {"--version", nullptr, "print the version", choose(Mode::kVersion)},
+      {"--help", nullptr, "print this text", choose(Mode::kHelp)}};
+  return kFlags;
+}
+
+const Flag* find_flag(const std::string& name) {
+  for (const Flag& flag : flags()) {
+    if (name == flag.name) {
+      return &flag;
+    }
+  }
+  return nullptr;
+}
+
+Status check_generate(const Options& options) {
+  if (options.programs.empty()) {
+    return Failure{"no --program given"};
+  }
+  const bool chat = options.mode == Mode::kChat;
+  if (chat && (options.programs.size() != 1 || !options.prompts.empty() ||
+               options.json || !options.logits_directory.empty())) {
+    return Failure{
+        "--chat takes one --program, no prompt, no --json and no "
+        "--logits-out"};
+  }
+  if (!chat && options.prompts.empty()) {
+    return Failure{"no --prompt, --prompt-file, --tokens or --chat given"};
+  }
+  return Done{};
+}
+
+Status check_tokenizer(const Options& options) {
+  bool needed = options.mode != Mode::kGenerate || options.chat_template;
+  for (const Prompt& prompt : options.prompts) {
+    needed = needed || prompt.text.has_value();
+  }
+  if (needed && options.tokenizer.empty()) {
+    return Failure{"no --tokenizer given, which text needs"};
+  }
+  return Done{};
+}
+
+}  // namespace
+
+Result<Options> parse_options(const std::vector<std::string>& arguments) {
+  Options options;
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    std::string name = arguments[i];
+    std::optional<std::string> value;
+    const size_t equals = name.find('=');
+    if (equals != std::string::npos) {
+      value = name.substr(equals + 1);
+      name.resize(equals);
+    }
+    const Flag* flag = find_flag(name);
+    if (flag == nullptr) {
+      return Failure{"unknown argument '" + arguments[i] + "'"};
+    }
+    if (flag->value == nullptr && value.has_value()) {
+      return Failure{name + " takes no value"};
+    }
+    if (flag->value != nullptr && !value.has_value()) {
+      if (++i == arguments.size()) {
+        return Failure{name + " needs a value: " + flag->value};
+      }
+      value = arguments[i];
+    }
+    const Status applied = flag->apply(options, value.value_or(""));
+    if (!applied.ok()) {
+      return Failure{name + ": " + applied.failure().message};
+    }
+    if (options.mode == Mode::kHelp || options.mode == Mode::kVersion) {
+      return options;
+    }
+  }
+  if (options.mode != Mode::kTokenize) {
+    RETURN_IF_FAILED(check_generate(options));
+  }
+  RETURN_IF_FAILED(check_tokenizer(options));
+  return options;
+}
+
+std::string usage() {
+  std::string text =
+      "usage: ptefoundry-runner --program FILE [--program FILE ...]\n"
+      "         [--data FILE] --tokenizer DIR --prompt TEXT [options]\n\n"
+      "Runs any number of ExecuTorch programs over one foundation in one\n"
+      "process and lets each of them answer each prompt.\n\n";
+  constexpr size_t kColumn = 26;
+  for (const Flag& flag : flags()) {
+    std::string line = std::string("  ") + flag.name;
+    if (flag.value != nullptr) {
+      line += std::string(" ") + flag.value;
+    }
+    line.resize(std::max(line.size() + 1, kColumn), ' ');
+    text += line + flag.help + "\n";
+  }
+  return text +
+         "\nExit status: 0 all answered, 1 a failure, 2 a wrong command "
+         "line.\n";
+}
+
+}  // namespace ptefoundry

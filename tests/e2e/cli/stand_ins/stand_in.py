@@ -1,0 +1,57 @@
+"""What runs instead of a stage: it makes its outputs, after doing what a test asks for.
+
+The workspace's stand_in.json says that by the stage's name, which DVC tells:
+`print` lines to stderr, `progress` to report, `exit` with a code, `hang`.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from ptefoundry.report import progress
+
+_FOLDERS = {
+    "canonical": ("config.json", "tokenizer/chat.json"),
+    "xnnpack": ("base.pte", "foundation.ptd"),
+    "runner": ("bin/ptefoundry-runner",),
+}
+
+
+def main() -> None:
+    stage, into = os.environ["DVC_STAGE"], Path(sys.argv[sys.argv.index("--into") + 1])
+    asked = Path("stand_in.json")
+    behaviour = json.loads(asked.read_text()).get(stage, {}) if asked.is_file() else {}
+    for line in behaviour.get("print", ()):
+        print(line, file=sys.stderr)
+    if "progress" in behaviour:
+        with progress("weights", behaviour["progress"]) as advance:
+            # Progress that follows at once is not told.
+            time.sleep(0.5)
+            advance(behaviour["progress"] // 2)
+            time.sleep(1)
+    if "hang" in behaviour:
+        _hang(Path(behaviour["hang"]))
+    if "exit" in behaviour:
+        sys.exit(behaviour["exit"])
+    if into.suffix:
+        _write(into, stage)
+        return
+    for name in _FOLDERS.get(into.name, ("file",)):
+        _write(into / name, stage)
+
+
+def _hang(started: Path) -> None:
+    """Wait for an interrupt, having told by a file that it may come."""
+    started.write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+def _write(path: Path, stage: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{stage}\n")
+
+
+if __name__ == "__main__":
+    main()
