@@ -11,6 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 TORCH := torch==2.13.0
+BASE_GGUF := artifacts/base/fetched/SmolLM2-135M-Instruct.Q4_1.gguf
 APT_PACKAGES := g++ libpcre2-dev nlohmann-json3-dev libutf8proc-dev
 
 export PATH := $(abspath $(BIN)):$(PATH)
@@ -45,10 +46,8 @@ format: setup-test  ## put the code in the project's format
 .PHONY: adapters
 adapters: setup-build  ## train the demo adapters again and evaluate them (about two hours)
 	@ptefoundry build --only fetch-base
-	@for name in nobel executorch; do \
-	  python examples/train.py $$name --base artifacts/base/fetched --out examples/adapters/$$name; \
-	done
-	@python examples/evaluate.py --base artifacts/base/fetched
+	@for name in nobel executorch; do python examples/train.py $$name --base $(BASE_GGUF); done
+	@python examples/evaluate.py --base $(BASE_GGUF) --readme
 
 .PHONY: benchmarks
 benchmarks: setup-build system-packages  ## measure and write docs/benchmarks.md's tables
