@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ptefoundry.digest import hash_json
 from ptefoundry.errors import ConfigError
-from ptefoundry.native import RUNNER_PROGRAM, build_runner
+from ptefoundry.native import RUNNER_PROGRAM, build_runner, runner_program
 from ptefoundry.toolchain import describe_section
 from ptefoundry.workspace import Workspace, cache_folder
 
@@ -30,7 +30,7 @@ def find_runner(workspace: Workspace | None) -> Path:
             )
         return program
     if workspace is not None and (workspace.runner / RUNNER_PROGRAM).is_file():
-        return workspace.runner / RUNNER_PROGRAM
+        return runner_program(workspace.runner)
     prefix = cache_folder() / "runner" / hash_json(describe_section("runner"))[:16]
     if not (prefix / RUNNER_PROGRAM).is_file():
         print_note(f"building the runner, once for this toolchain: {prefix}")

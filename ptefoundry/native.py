@@ -42,6 +42,17 @@ def build_runner(into: Path) -> None:
         prefix.rename(into)
 
 
+def runner_program(folder: Path) -> Path:
+    """The runner's executable in a folder that `build_runner` made.
+
+    DVC restores files from its cache without their modes, so it is made executable.
+    """
+    program = folder / RUNNER_PROGRAM
+    if program.is_file() and not os.access(program, os.X_OK):
+        program.chmod(program.stat().st_mode | 0o111)
+    return program
+
+
 def _program(name: str) -> Path:
     """A build tool beside this Python, as pip installs it, else on PATH."""
     beside = Path(sys.executable).parent / name

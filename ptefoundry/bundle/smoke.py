@@ -12,7 +12,7 @@ from ptefoundry.digest import hash_file
 from ptefoundry.errors import VerificationError
 from ptefoundry.files import write_json
 from ptefoundry.model.parity import LOGITS_FILE, Answer, load_answers
-from ptefoundry.native import RUNNER_PROGRAM
+from ptefoundry.native import runner_program
 from ptefoundry.params import SmokeParams
 from ptefoundry.process import run
 
@@ -91,7 +91,7 @@ def _run_prompts(files: SmokeRun, smoke: SmokeParams, folder: Path) -> list[dict
     chat = json.loads((files.tokenizer / "chat.json").read_text())
     output = run(
         [
-            *(files.runner / RUNNER_PROGRAM, "--program", files.program),
+            *(runner_program(files.runner), "--program", files.program),
             *("--data", files.foundation, "--tokenizer", files.tokenizer),
             *("--prompt-file", prompts, "--max-new-tokens", str(smoke.tokens)),
             *("--logits-out", folder, "--json"),

@@ -86,7 +86,7 @@ def test_export_option_rebuilds_programs_but_fetches_nothing(make_workspace: Mak
     workspace = make_workspace()
     workspace.repro()
     foundation = hash_file(_foundation(workspace))
-    workspace.replace_params("context_length: 64", "context_length: 48")
+    workspace.replace_params("context_length: 64", "context_length: 96")
     stages = workspace.repro()
     assert {"compile@xnnpack", "link@xnnpack-red", "link@xnnpack-blue", "bundle"} <= set(stages)
     assert not [name for name in stages if name.startswith(("fetch", "convert", "build-runner"))]
