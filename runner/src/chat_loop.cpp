@@ -12,7 +12,7 @@ class Conversation {
   Conversation(const Runner& runner, const SamplingOptions& sampling)
       : runner_(runner),
         program_(runner.programs().front()),
-        session_(*program_.program),
+        history_(*program_.program),
         sampler_(sampling) {}
 
   Result<Answer> answer(const std::string& user, const OnText& on_text) {
@@ -20,7 +20,7 @@ class Conversation {
     ASSIGN_OR_RETURN(
         const std::vector<int64_t> tokens,
         runner_.encode_turn(started_ ? chat.next : chat.first, user));
-    ASSIGN_OR_RETURN(Answer answer, runner_.answer(program_, session_, sampler_,
+    ASSIGN_OR_RETURN(Answer answer, runner_.answer(program_, history_, sampler_,
                                                    tokens, on_text));
     started_ = true;
     return answer;
@@ -29,7 +29,7 @@ class Conversation {
  private:
   const Runner& runner_;
   const LoadedProgram& program_;
-  Session session_;
+  History history_;
   Sampler sampler_;
   bool started_ = false;
 };

@@ -30,12 +30,12 @@ const char* to_string(FinishReason reason) {
   return "";
 }
 
-int64_t Session::max_prompt_len() const {
+int64_t History::max_prompt_len() const {
   const int64_t used = position_ + (unseen_.has_value() ? 1 : 0);
   return std::max<int64_t>(model_.info().max_context_len - used - 1, 0);
 }
 
-Status Session::check_prompt(const std::vector<int64_t>& prompt) const {
+Status History::check_prompt(const std::vector<int64_t>& prompt) const {
   const ModelInfo& info = model_.info();
   if (prompt.empty()) {
     return Failure{"the prompt has no tokens; give it at least one"};
@@ -59,7 +59,7 @@ Status Session::check_prompt(const std::vector<int64_t>& prompt) const {
   return Done{};
 }
 
-Result<Logits> Session::feed(const std::vector<int64_t>& tokens) {
+Result<Logits> History::feed(const std::vector<int64_t>& tokens) {
   Logits logits = {nullptr, 0};
   const auto total = static_cast<int64_t>(tokens.size());
   for (int64_t start = 0; start < total;) {
@@ -72,7 +72,7 @@ Result<Logits> Session::feed(const std::vector<int64_t>& tokens) {
   return logits;
 }
 
-Result<Generation> Session::generate(const std::vector<int64_t>& prompt,
+Result<Generation> History::generate(const std::vector<int64_t>& prompt,
                                      const GenerateOptions& options,
                                      Sampler& sampler,
                                      const OnToken& on_token) {

@@ -35,11 +35,11 @@ struct Generation {
 };
 
 // One history in a model's KV cache.
-class Session {
+class History {
  public:
   using OnToken = std::function<void(int64_t id)>;
 
-  explicit Session(Model& model) : model_(model) {}
+  explicit History(Model& model) : model_(model) {}
 
   // Tokens a prompt may have, so that the context has room for an answer.
   int64_t max_prompt_len() const;

@@ -11,7 +11,7 @@
 #else
 #define PTEFOUNDRY_FOR_EACH_PROCESSOR
 #endif
-// A helper only gets the instructions of its caller's version when inlined.
+// A function only gets the instructions of its caller when it is inlined.
 #define PTEFOUNDRY_INLINE inline __attribute__((always_inline))
 
 namespace ptefoundry {

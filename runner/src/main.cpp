@@ -1,6 +1,6 @@
 // Command line of the runner: parses flags, calls the library, prints.
 
-#include <cstdio>
+#include <exception>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -21,6 +21,12 @@ using namespace ptefoundry;
 constexpr int kFailed = 1;
 constexpr int kWrongCommandLine = 2;
 
+// A path need not be valid UTF-8, but a JSON document has to be.
+std::string to_text(const ordered_json& document, int indent) {
+  return document.dump(indent, ' ', /*ensure_ascii=*/false,
+                       ordered_json::error_handler_t::replace);
+}
+
 Status tokenize(const Runner& runner, const Options& options) {
   ordered_json results = ordered_json::array();
   for (const Prompt& prompt : options.prompts) {
@@ -31,7 +37,7 @@ Status tokenize(const Runner& runner, const Options& options) {
     ASSIGN_OR_RETURN(const std::vector<int64_t> ids, runner.encode(prompt));
     results.push_back(ids);
   }
-  std::cout << results.dump() << "\n";
+  std::cout << to_text(results, -1) << "\n";
   return Done{};
 }
 
@@ -91,7 +97,7 @@ Status generate(const Runner& runner, const Options& options) {
     }
   }
   if (options.json) {
-    std::cout << run_report(options, std::move(reports)).dump(2) << "\n";
+    std::cout << to_text(run_report(options, std::move(reports)), 2) << "\n";
   }
   return Done{};
 }
@@ -110,6 +116,15 @@ Status run(const Options& options) {
       return tokenize(runner, options);
     default:
       return generate(runner, options);
+  }
+}
+
+// Nothing of ours throws, but the standard library does when memory runs out.
+Status run_guarded(const Options& options) {
+  try {
+    return run(options);
+  } catch (const std::exception& error) {
+    return Failure{std::string("stopped by ") + error.what()};
   }
 }
 
@@ -136,7 +151,7 @@ int main(int argc, char** argv) {
     return 0;
   }
   capture_runtime_log(options.value().verbose);
-  const Status outcome = run(options.value());
+  const Status outcome = run_guarded(options.value());
   std::cout.flush();
   if (!outcome.ok()) {
     return report_failure(outcome.failure(), kFailed);

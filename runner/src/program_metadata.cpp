@@ -1,5 +1,7 @@
 #include "program_metadata.h"
 
+#include <executorch/runtime/backend/interface.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <optional>
@@ -30,11 +32,27 @@ Failure wrong_signature(const std::string& path, const std::string& found) {
                  "; export it with a KV cache and these inputs"};
 }
 
+Status check_backends(const MethodMeta& meta, const std::string& path) {
+  for (size_t i = 0; i < meta.num_backends(); ++i) {
+    const auto name = meta.get_backend_name(i);
+    if (!name.ok()) {
+      return Failure{path + ": cannot list its backends; build it again"};
+    }
+    if (executorch::runtime::get_backend_class(*name) == nullptr) {
+      return Failure{path + ": needs the backend " + *name +
+                     ", this runner has XnnpackBackend; use a program that was "
+                     "built for it"};
+    }
+  }
+  return Done{};
+}
+
 Result<Signature> read_signature(Module& module, const std::string& path) {
   const auto meta = module.method_meta("forward");
   if (!meta.ok()) {
     return wrong_signature(path, "no method 'forward'");
   }
+  RETURN_IF_FAILED(check_backends(*meta, path));
   if (meta->num_inputs() != 2 || meta->num_outputs() < 1) {
     return wrong_signature(
         path, std::to_string(meta->num_inputs()) + " inputs and " +

@@ -80,12 +80,12 @@ std::string Runner::decode(const std::vector<int64_t>& ids) const {
 Result<Answer> Runner::answer(const LoadedProgram& program,
                               const std::vector<int64_t>& prompt_tokens,
                               const OnText& on_text) const {
-  Session session(*program.program);
+  History history(*program.program);
   Sampler sampler(options_.sampling);
-  return answer(program, session, sampler, prompt_tokens, on_text);
+  return answer(program, history, sampler, prompt_tokens, on_text);
 }
 
-Result<Answer> Runner::answer(const LoadedProgram& program, Session& session,
+Result<Answer> Runner::answer(const LoadedProgram& program, History& history,
                               Sampler& sampler,
                               const std::vector<int64_t>& prompt_tokens,
                               const OnText& on_text) const {
@@ -106,7 +106,7 @@ Result<Answer> Runner::answer(const LoadedProgram& program, Session& session,
   generate.keep_logits = !options_.logits_directory.empty();
   ASSIGN_OR_RETURN(
       answer.generation,
-      session.generate(prompt_tokens, generate, sampler, [&](int64_t id) {
+      history.generate(prompt_tokens, generate, sampler, [&](int64_t id) {
         if (tokenizer_.has_value()) {
           emit(stream.feed(tokenizer_->bytes_of(id)));
         }

@@ -54,7 +54,7 @@ class Runner {
                         const std::vector<int64_t>& prompt_tokens,
                         const OnText& on_text) const;
   // Answers in a history that may go on.
-  Result<Answer> answer(const LoadedProgram& program, Session& session,
+  Result<Answer> answer(const LoadedProgram& program, History& history,
                         Sampler& sampler,
                         const std::vector<int64_t>& prompt_tokens,
                         const OnText& on_text) const;

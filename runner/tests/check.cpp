@@ -1,5 +1,7 @@
 #include "check.h"
 
+#include <cstdlib>
+#include <filesystem>
 #include <iostream>
 #include <utility>
 #include <vector>
@@ -12,11 +14,27 @@ std::vector<std::pair<const char*, void (*)()>>& cases() {
   return all;
 }
 
+std::vector<std::string>& directories() {
+  static std::vector<std::string> all;
+  return all;
+}
+
 int failures = 0;
 
 }  // namespace
 
 Case::Case(const char* name, void (*run)()) { cases().emplace_back(name, run); }
+
+std::string temporary_directory() {
+  std::string path =
+      (std::filesystem::temp_directory_path() / "check-XXXXXX").string();
+  if (mkdtemp(path.data()) == nullptr) {
+    std::cerr << path << ": cannot make this directory\n";
+    std::exit(1);
+  }
+  directories().push_back(path);
+  return path;
+}
 
 void report(const char* file, int line, const std::string& what) {
   ++failures;
@@ -31,6 +49,9 @@ int main() {
     run();
     std::cout << (check::failures == before ? "passed " : "FAILED ") << name
               << "\n";
+  }
+  for (const std::string& directory : check::directories()) {
+    std::filesystem::remove_all(directory);
   }
   return check::failures == 0 ? 0 : 1;
 }

@@ -10,6 +10,9 @@ struct Case {
   Case(const char* name, void (*run)());
 };
 
+// A new directory of this process.
+std::string temporary_directory();
+
 void report(const char* file, int line, const std::string& what);
 
 template <typename A, typename B>

@@ -1,6 +1,5 @@
 #include "files.h"
 
-#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -11,10 +10,8 @@ namespace {
 using namespace ptefoundry;
 
 std::string temporary(const std::string& name) {
-  const auto directory =
-      std::filesystem::temp_directory_path() / "ptefoundry-files-test";
-  std::filesystem::create_directories(directory);
-  return (directory / name).string();
+  static const std::string directory = check::temporary_directory();
+  return directory + "/" + name;
 }
 
 std::string write(const std::string& name, const std::string& bytes) {

@@ -37,11 +37,11 @@ class CountingModel : public Model {
 
 using Ids = std::vector<int64_t>;
 
-Result<Generation> generate(Session& session, const Ids& prompt,
+Result<Generation> generate(History& history, const Ids& prompt,
                             const GenerateOptions& options,
                             Ids* streamed = nullptr) {
   Sampler sampler({0, 1, 0});
-  return session.generate(prompt, options, sampler, [&](int64_t id) {
+  return history.generate(prompt, options, sampler, [&](int64_t id) {
     if (streamed != nullptr) {
       streamed->push_back(id);
     }
@@ -50,8 +50,8 @@ Result<Generation> generate(Session& session, const Ids& prompt,
 
 TEST(prefill_runs_in_chunks_of_the_longest_call) {
   CountingModel model(50);
-  Session session(model);
-  const auto answer = generate(session, {1, 2, 3, 4, 5, 6, 7, 8, 9}, {1, {}});
+  History history(model);
+  const auto answer = generate(history, {1, 2, 3, 4, 5, 6, 7, 8, 9}, {1, {}});
   CHECK(answer.ok());
   CHECK(model.chunks_ == (Ids{4, 4, 1}));
   CHECK_EQUAL(answer.value().prefill_tokens, 9);
@@ -59,8 +59,8 @@ TEST(prefill_runs_in_chunks_of_the_longest_call) {
 
 TEST(the_length_limit_ends_an_answer) {
   CountingModel model(50);
-  Session session(model);
-  const auto answer = generate(session, {10}, {3, {}});
+  History history(model);
+  const auto answer = generate(history, {10}, {3, {}});
   CHECK(answer.value().tokens == (Ids{11, 12, 13}));
   CHECK_EQUAL(to_string(answer.value().finish_reason), std::string("length"));
   CHECK(model.history_ == (Ids{10, 11, 12}));
@@ -68,9 +68,9 @@ TEST(the_length_limit_ends_an_answer) {
 
 TEST(any_end_of_sequence_token_ends_an_answer_and_is_not_streamed) {
   CountingModel model(50);
-  Session session(model);
+  History history(model);
   Ids streamed;
-  const auto answer = generate(session, {10}, {9, {40, 13}}, &streamed);
+  const auto answer = generate(history, {10}, {9, {40, 13}}, &streamed);
   CHECK(answer.value().tokens == (Ids{11, 12, 13}));
   CHECK(streamed == (Ids{11, 12}));
   CHECK_EQUAL(to_string(answer.value().finish_reason), std::string("eos"));
@@ -78,63 +78,63 @@ TEST(any_end_of_sequence_token_ends_an_answer_and_is_not_streamed) {
 
 TEST(a_full_context_ends_an_answer) {
   CountingModel model(6);
-  Session session(model);
-  const auto answer = generate(session, {10, 11}, {9, {}});
+  History history(model);
+  const auto answer = generate(history, {10, 11}, {9, {}});
   CHECK(answer.value().tokens == (Ids{12, 13, 14, 15}));
   CHECK_EQUAL(to_string(answer.value().finish_reason), std::string("context"));
 }
 
 TEST(a_prompt_has_to_leave_room_for_one_token) {
   CountingModel model(4);
-  Session full(model);
+  History full(model);
   CHECK_EQUAL(generate(full, {1, 2, 3}, {9, {}}).value().tokens.size(), 1u);
-  Session session(model);
-  const auto refused = generate(session, {1, 2, 3, 4}, {9, {}});
+  History history(model);
+  const auto refused = generate(history, {1, 2, 3, 4}, {9, {}});
   CHECK(!refused.ok());
   CHECK_CONTAINS(refused.failure().message, "room for a prompt of 3");
 }
 
-TEST(a_session_goes_on_after_an_end_of_sequence) {
+TEST(a_history_goes_on_after_an_end_of_sequence) {
   CountingModel model(50);
-  Session session(model);
-  CHECK(generate(session, {10}, {9, {12}}).ok());
-  CHECK(generate(session, {20, 21}, {1, {}}).ok());
+  History history(model);
+  CHECK(generate(history, {10}, {9, {12}}).ok());
+  CHECK(generate(history, {20, 21}, {1, {}}).ok());
   CHECK(model.history_ == (Ids{10, 11, 20, 21}));
 }
 
-TEST(a_session_feeds_the_last_token_of_an_answer_cut_short) {
+TEST(a_history_feeds_the_last_token_of_an_answer_cut_short) {
   CountingModel model(50);
-  Session session(model);
-  CHECK(generate(session, {10}, {2, {}}).ok());
-  const auto answer = generate(session, {20}, {1, {}});
+  History history(model);
+  CHECK(generate(history, {10}, {2, {}}).ok());
+  const auto answer = generate(history, {20}, {1, {}});
   CHECK_EQUAL(answer.value().prefill_tokens, 2);
   CHECK(model.history_ == (Ids{10, 11, 12, 20}));
 }
 
-TEST(a_session_knows_what_its_context_still_holds) {
+TEST(a_history_knows_what_its_context_still_holds) {
   CountingModel model(8);
-  Session session(model);
-  CHECK_EQUAL(session.max_prompt_len(), 7);
-  CHECK(generate(session, {10}, {2, {}}).ok());
-  CHECK_EQUAL(session.max_prompt_len(), 4);
-  CHECK(!generate(session, {1, 2, 3, 4, 5}, {1, {}}).ok());
-  CHECK(generate(session, {1, 2, 3, 4}, {1, {}}).ok());
+  History history(model);
+  CHECK_EQUAL(history.max_prompt_len(), 7);
+  CHECK(generate(history, {10}, {2, {}}).ok());
+  CHECK_EQUAL(history.max_prompt_len(), 4);
+  CHECK(!generate(history, {1, 2, 3, 4, 5}, {1, {}}).ok());
+  CHECK(generate(history, {1, 2, 3, 4}, {1, {}}).ok());
 }
 
 TEST(tokens_outside_of_the_vocabulary_are_refused) {
   CountingModel model(50);
-  Session session(model);
-  CHECK(!generate(session, {}, {1, {}}).ok());
-  CHECK(!generate(session, {-1}, {1, {}}).ok());
-  const auto refused = generate(session, {100}, {1, {}});
+  History history(model);
+  CHECK(!generate(history, {}, {1, {}}).ok());
+  CHECK(!generate(history, {-1}, {1, {}}).ok());
+  const auto refused = generate(history, {100}, {1, {}});
   CHECK(!refused.ok());
   CHECK_CONTAINS(refused.failure().message, "vocabulary of 100");
 }
 
 TEST(an_answer_of_no_tokens_gives_the_logits_of_the_prompt) {
   CountingModel model(50);
-  Session session(model);
-  const auto answer = generate(session, {1, 7}, {0, {}, /*keep_logits=*/true});
+  History history(model);
+  const auto answer = generate(history, {1, 7}, {0, {}, /*keep_logits=*/true});
   CHECK(answer.value().tokens.empty());
   CHECK_EQUAL(answer.value().logits.size(), 100u);
   CHECK_EQUAL(answer.value().logits[8], 1.0f);

@@ -1,6 +1,5 @@
 #include "tokenizer.h"
 
-#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <tuple>
@@ -40,13 +39,12 @@ json small_tokenizer() {
       "merges": ["Ġ a", ["a", "b"], "ab c"]}})");
 }
 
-std::string directory() {
-  return (std::filesystem::temp_directory_path() / "ptefoundry-tokenizer-test")
-      .string();
+const std::string& directory() {
+  static const std::string path = check::temporary_directory();
+  return path;
 }
 
 Result<Tokenizer> load(const json& file) {
-  CHECK(make_directory(directory()).ok());
   const std::string text = file.dump();
   CHECK(write_file(directory() + "/tokenizer.json", text.data(), text.size())
             .ok());
@@ -170,7 +168,6 @@ TEST(chat_templates_are_read_and_checked) {
                      {"next", {{"prefix", "?"}, {"suffix", "!"}}}};
   const auto read = [](const json& file) {
     const std::string text = file.dump();
-    CHECK(make_directory(directory()).ok());
     CHECK(
         write_file(directory() + "/chat.json", text.data(), text.size()).ok());
     return read_chat_template(directory());

@@ -73,9 +73,7 @@ def configure_and_build(sources: Path, build: Path, *options: str) -> None:
 
 
 def install(build: Path, prefix: Path) -> None:
-    subprocess.run(
-        [beside_python("cmake"), "--install", build, "--prefix", prefix, "--strip"], check=True
-    )
+    subprocess.run([beside_python("cmake"), "--install", build, "--prefix", prefix], check=True)
 
 
 @dataclass(frozen=True)

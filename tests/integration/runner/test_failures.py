@@ -121,6 +121,23 @@ def test_a_program_that_needs_a_foundation_asks_for_it(runner: Runner, base: Tin
     assert "--data" in message
 
 
+def test_a_program_for_another_backend_is_refused(
+    runner: Runner, base: TinyProgram, copy: Path
+) -> None:
+    whole = base.program.read_bytes()
+    copy.write_bytes(whole.replace(b"XnnpackBackend", b"AnotherBackend"))
+    message = runner.failure("--program", copy, "--data", base.foundation, "--tokens", "1")
+    assert f"{copy}: needs the backend AnotherBackend" in message
+
+
+def test_a_missing_operator_is_named(runner: Runner, base: TinyProgram, copy: Path) -> None:
+    whole = base.program.read_bytes()
+    copy.write_bytes(whole.replace(b"llama::custom_sdpa", b"llama::unknown_op_"))
+    message = runner.failure("--program", copy, "--data", base.foundation, "--tokens", "1")
+    assert f"{copy}: cannot load its forward method" in message
+    assert "llama::unknown_op_" in message
+
+
 def test_a_prompt_longer_than_the_context_is_refused(runner: Runner, base: TinyProgram) -> None:
     files = ("--program", base.program, "--data", base.foundation)
     message = runner.failure(*files, "--tokens", tokens(CONTEXT))
