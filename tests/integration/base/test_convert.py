@@ -197,6 +197,8 @@ def test_computed_buffers_of_old_checkpoints_are_dropped(base: Path, tmp_path: P
 
     change_tensors(base, add)
     convert_base(base, tmp_path / "out")
+    names = TensorFile(tmp_path / "out" / "model.safetensors").specs
+    assert not [name for name in names if "inv_freq" in name]
 
 
 def test_truncated_file_is_refused(base: Path, tmp_path: Path) -> None:
