@@ -1,4 +1,4 @@
-"""What was built for adapters that params.yaml no longer has.
+"""What was built for adapters and options that params.yaml no longer has.
 
 DVC forgets a stage with its parameters and leaves its files. They are found by
 the layout of dvc.yaml alone, so nothing else is ever touched; their content stays
@@ -18,13 +18,16 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
 def find_leftovers(workspace: Workspace, params: Params) -> list[Path]:
-    """Files and folders of adapters that are gone, sorted."""
+    """Files and folders of adapters that are gone, and of quantization that was undone; sorted."""
     kept = {*params.adapters, *RESERVED}
-    return sorted(
+    found = {
         path
         for path in _adapter_outputs(workspace.artifacts)
         if _NAME.fullmatch(path.stem) and path.stem not in kept
-    )
+    }
+    if not params.backends.xnnpack.quantized:
+        found |= set(_folders(workspace.artifacts, "quantized-reference/*/*"))
+    return sorted(found)
 
 
 def remove_leftovers(workspace: Workspace, params: Params) -> list[Path]:
@@ -40,6 +43,16 @@ def remove_leftovers(workspace: Workspace, params: Params) -> list[Path]:
 
 def _adapter_outputs(artifacts: Path) -> Iterator[Path]:
     """Everything at places where dvc.yaml puts the outputs of one adapter."""
-    for pattern in ("adapters/fetched/*", "adapters/canonical/*", "reference/*", "smoke/*/*"):
-        yield from (path for path in artifacts.glob(pattern) if path.is_dir() and not path.suffix)
+    for pattern in (
+        "adapters/fetched/*",
+        "adapters/canonical/*",
+        "reference/*",
+        "quantized-reference/*/*",
+        "smoke/*/*",
+    ):
+        yield from _folders(artifacts, pattern)
     yield from (path for path in artifacts.glob("link/*/*.pte") if path.is_file())
+
+
+def _folders(artifacts: Path, pattern: str) -> Iterator[Path]:
+    return (path for path in artifacts.glob(pattern) if path.is_dir() and not path.suffix)

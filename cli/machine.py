@@ -20,6 +20,7 @@ _ALL = "all"
 _STAGES = {
     "convert": ("convert-base", "convert-adapter"),
     "reference": ("reference",),
+    "quantize": ("quantized-reference",),
     "compile": ("compile", "link"),
     "runner": ("build-runner",),
 }

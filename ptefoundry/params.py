@@ -23,6 +23,7 @@ from ptefoundry.errors import ConfigError
 
 PARAMS_FILE = "params.yaml"
 _BUNDLE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_EMBEDDING = re.compile(r"none|[48],(0|[1-9][0-9]*)")
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
 
@@ -56,6 +57,16 @@ class AdapterParams:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class EmbeddingScheme:
+    """Symmetric integer quantization of the embedding table, written `<bits>,<group>`."""
+
+    bits: int
+    """4 or 8."""
+    group: int
+    """Values of a row that share a scale; 0: the whole row."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class XnnpackParams:
     """`backends.xnnpack`: options of the CPU programs."""
 
@@ -65,13 +76,26 @@ class XnnpackParams:
     """Most tokens that one call reads; None: the context, at most 512."""
     dtype: Literal["fp32"] = "fp32"
     """Type of weights and activations."""
-    embedding: Literal["none"] = "none"
-    """Quantization of the embedding table."""
+    embedding: str = "none"
+    """Quantization of the embedding table: none, or `<bits>,<group>` such as `8,0` and `4,32`."""
 
     @property
     def prefill(self) -> int:
         """Most tokens that one call reads."""
         return min(self.context_length, self.prefill_length or 512)
+
+    @property
+    def quantized(self) -> bool:
+        """Whether the program computes another model than the original."""
+        return self.embedding_scheme is not None
+
+    @property
+    def embedding_scheme(self) -> EmbeddingScheme | None:
+        """`embedding` as numbers; None: not quantized."""
+        if self.embedding == "none":
+            return None
+        bits, group = self.embedding.split(",")
+        return EmbeddingScheme(bits=int(bits), group=int(group))
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -157,6 +181,7 @@ def _check_values(path: Path, document: CommentedMap, params: Params) -> None:
         check_name(name, where=where("adapters", name))
         _check_source(where, adapter, "adapters", name)
     _check_lengths(where, params.backends.xnnpack)
+    _check_embedding(where, params.backends.xnnpack)
     _check_smoke(where, params)
 
 
@@ -179,6 +204,15 @@ def _check_lengths(where: Any, xnnpack: XnnpackParams) -> None:
         raise ConfigError(
             f"{where(*section, 'prefill_length')}: expected 2 to the context_length "
             f"of {xnnpack.context_length}, found {xnnpack.prefill_length}"
+        )
+
+
+def _check_embedding(where: Any, xnnpack: XnnpackParams) -> None:
+    if not _EMBEDDING.fullmatch(xnnpack.embedding):
+        raise ConfigError(
+            f"{where('backends', 'xnnpack', 'embedding')}: expected none, or <bits>,<group> with "
+            "4 or 8 bits and the values that share a scale (0: the whole row), for instance "
+            f"8,0 or 4,32; found {xnnpack.embedding!r}"
         )
 
 

@@ -38,6 +38,10 @@ _SECTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("reference",),
         ("gguf", "peft", "safetensors", "tokenizers", "torch", "transformers"),
     ),
+    "quantize": (
+        ("quantized_reference",),
+        ("executorch", "safetensors", "torch", "torchao"),
+    ),
     "compile": (("compile", "link"), ("executorch", "safetensors", "torch", "torchao")),
     "runner": (("build_runner",), ("cmake", "executorch", "ninja", "torch")),
     "smoke": (("smoke",), ()),

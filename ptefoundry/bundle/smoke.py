@@ -11,18 +11,21 @@ from typing import Any
 from ptefoundry.digest import hash_file
 from ptefoundry.errors import VerificationError
 from ptefoundry.files import write_json
-from ptefoundry.model.parity import LOGITS_FILE, Answer, load_answers
+from ptefoundry.model.parity import LOGITS_FILE, Answer, Quantization, load_answers
 from ptefoundry.native import runner_program
 from ptefoundry.params import SmokeParams
 from ptefoundry.process import run
 
 LOGITS_TOLERANCE = 1e-2
-"""Largest difference of prefill logits between runtime and original, in fp32."""
+"""Largest difference of prefill logits between runtime and reference, in fp32.
+
+A quantized embedding table needs no more: the same integers are multiplied by the same scales.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SmokeRun:
-    """The files of one run; `reference` is the folder that `make_reference` wrote."""
+    """The files of one run; `reference` is a folder that `load_answers` reads."""
 
     runner: Path
     program: Path
@@ -33,7 +36,7 @@ class SmokeRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Parity:
-    """How near the program is to PEFT's original."""
+    """How near the program is to PEFT's original, or to that quantized."""
 
     conversion_logits: float
     """Largest logit difference of the converted model in PyTorch, all positions."""
@@ -41,6 +44,9 @@ class Parity:
     """Largest logit difference of the program after the prompt."""
     equal_tokens: int
     """Greedy tokens compared, all of them equal."""
+    quantization: Quantization | None
+    """Where the program is quantized, and was compared with the quantized model: what that
+    changed against the original."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +80,15 @@ def run_smoke(files: SmokeRun, smoke: SmokeParams, into: Path) -> None:
         difference = _logits_difference(files, len(answers), Path(name))
     if not difference <= LOGITS_TOLERANCE:
         raise VerificationError(
-            f"{files.program}: expected prefill logits within {LOGITS_TOLERANCE} of PEFT's, "
-            f"found a difference of {difference:.2e}; the program computes something else"
+            f"{files.program}: expected prefill logits within {LOGITS_TOLERANCE} of its "
+            f"reference's, found a difference of {difference:.2e}; the program computes something "
+            "else"
         )
     parity = Parity(
         conversion_logits=reference.conversion_difference,
         prefill_logits=difference,
         equal_tokens=sum(len(answer["tokens"]) for answer in answers),
+        quantization=reference.quantization,
     )
     write_json(into, asdict(_metrics(files, answers, parity)))
 
@@ -114,7 +122,7 @@ def _check_tokens(files: SmokeRun, found: dict[str, Any], expected: Answer) -> N
             min(len(ours), len(theirs)),
         )
         raise VerificationError(
-            f"{files.program}: expected the {what} of PEFT's original for the prompt "
+            f"{files.program}: expected the {what} of the reference for the prompt "
             f"{expected.prompt!r}, found others from number {at} on:\n"
             f"  expected {theirs}\n  found    {ours}"
         )

@@ -59,7 +59,9 @@ def build_adapter(
 def _compile(base: Path, adapter: Path | None, params: XnnpackParams) -> Compiled:
     from ptefoundry.model.eager import load_model
 
-    model = load_model(base, adapter, context=params.context_length)
+    model = load_model(
+        base, adapter, context=params.context_length, embedding=params.embedding_scheme
+    )
     chat = json.loads((base / "tokenizer" / "chat.json").read_text())
     config = load_config(base / "config.json")
     return compile_program(model, config, params, chat["eos_token_ids"])

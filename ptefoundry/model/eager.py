@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING
 from ptefoundry.adapter.convert import load_adapter
 from ptefoundry.base.config import load_config
 from ptefoundry.errors import CheckpointError
+from ptefoundry.params import EmbeddingScheme
 
 if TYPE_CHECKING:
     from ptefoundry.model.transformer import Transformer
 
 
 def load_model(
-    base: Path, adapter: Path | None = None, *, context: int, all_logits: bool = False
+    base: Path,
+    adapter: Path | None = None,
+    *,
+    context: int,
+    all_logits: bool = False,
+    embedding: EmbeddingScheme | None = None,
 ) -> "Transformer":
     """The fp32 model of a canonical base, with an adapter's matrices beside its linears.
 
@@ -23,10 +29,12 @@ def load_model(
         base: folder that `convert_base` wrote.
         adapter: folder that `convert_adapter` wrote, or None.
         context: length of the caches in tokens.
-        all_logits: return logits of every position, for tests.
+        all_logits: return logits of every position.
+        embedding: how to quantize the embedding table; None: not at all.
 
     Raises:
         CheckpointError: the tensors are not those that the configuration needs.
+        ConfigError: the table cannot be quantized so.
     """
     import torch
     from executorch.extension.llm.custom_ops import custom_ops  # noqa: F401  registers llama::
@@ -37,6 +45,10 @@ def load_model(
     with torch.device("meta"):
         model = Transformer(config, context, all_logits=all_logits)
     _fill(model, base / "model.safetensors", tied=config.tied_embeddings)
+    if embedding is not None:
+        from ptefoundry.model.embedding import quantize_embedding
+
+        quantize_embedding(model, embedding)
     if adapter is not None:
         from ptefoundry.model.lora import add_adapter
 

@@ -36,12 +36,26 @@ class Answer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Quantization:
+    """How far a quantized model is from its original, both in PyTorch."""
+
+    logits: float
+    """Largest difference of the logits after a prompt."""
+    equal_tokens: int
+    """Greedy tokens up to the first other one, over all prompts."""
+    tokens: int
+    """Greedy tokens of the original, over all prompts."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reference:
-    """What `make_reference` found out."""
+    """What a program must answer."""
 
     answers: list[Answer]
     conversion_difference: float
     """Largest difference between the logits of the original and the canonical model."""
+    quantization: Quantization | None = None
+    """Set where the answers are those of the quantized model."""
 
 
 def make_reference(
@@ -95,7 +109,7 @@ def make_reference(
 
 
 def load_answers(folder: Path) -> Reference:
-    """Read a reference that `make_reference` wrote.
+    """Read a reference that `make_reference` or `make_quantized_reference` wrote.
 
     Raises:
         ArtifactError: it is missing or malformed.
@@ -104,7 +118,12 @@ def load_answers(folder: Path) -> Reference:
     try:
         fields = json.loads(path.read_text())
         answers = [Answer(**answer) for answer in fields["answers"]]
-        return Reference(answers=answers, conversion_difference=fields["conversion_difference"])
+        quantization = fields["quantization"]
+        return Reference(
+            answers=answers,
+            conversion_difference=fields["conversion_difference"],
+            quantization=Quantization(**quantization) if quantization else None,
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(
             f"{path}: expected a reference ({error!r}); run `ptefoundry build` again"

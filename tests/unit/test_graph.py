@@ -49,6 +49,25 @@ def test_without_adapters_there_are_no_stages_of_theirs(tmp_path: Path) -> None:
     }
 
 
+def test_quantized_programs_are_compared_with_the_quantized_model(tmp_path: Path) -> None:
+    plain = _stages(tmp_path, "file:base", "{a: {source: 'file:a'}}")
+    assert "artifacts/reference/${item.adapter}" in plain["smoke"]["deps"]
+    path = tmp_path / "params.yaml"
+    path.write_text(path.read_text().replace("xnnpack: {", "xnnpack: {embedding: '8,0', "))
+    sync_graph(tmp_path)
+    stages = YAML(typ="safe").load((tmp_path / "dvc.yaml").read_text())["stages"]
+    assert set(stages) - set(plain) == {"quantized-reference-base", "quantized-reference"}
+    for smoke, quantized in (
+        ("smoke-base", "quantized-reference-base"),
+        ("smoke", "quantized-reference"),
+    ):
+        (output,) = stages[quantized]["outs"]
+        assert output in stages[smoke]["deps"]
+        assert output in stages[smoke]["cmd"]
+    unchanged = set(plain) - {"smoke-base", "smoke"}
+    assert {name: stages[name] for name in unchanged} == {name: plain[name] for name in unchanged}
+
+
 def test_graph_is_written_only_when_it_changed(tmp_path: Path) -> None:
     _stages(tmp_path, "file:base", "{}")
     assert not sync_graph(tmp_path)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from ptefoundry.errors import ConfigError
-from ptefoundry.params import load_params
+from ptefoundry.params import EmbeddingScheme, load_params
 
 VALID = """\
 bundle:
@@ -33,8 +33,20 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
     assert params.backends.xnnpack.context_length == 128
     assert params.backends.xnnpack.prefill == 128
     assert params.backends.xnnpack.dtype == "fp32"
+    assert params.backends.xnnpack.embedding_scheme is None
+    assert not params.backends.xnnpack.quantized
     assert params.smoke.tokens == 32
     assert params.adapters["nobel"].digest is None
+
+
+@pytest.mark.parametrize(
+    ("text", "bits", "group"), [("8,0", 8, 0), ("4,32", 4, 32), ("4,0", 4, 0), ("8,128", 8, 128)]
+)
+def test_embedding_says_bits_and_group(tmp_path: Path, text: str, bits: int, group: int) -> None:
+    params = _load(tmp_path, VALID.replace("context_length: 128", f"embedding: {text}"))
+    scheme = params.backends.xnnpack.embedding_scheme
+    assert scheme == EmbeddingScheme(bits=bits, group=group)
+    assert params.backends.xnnpack.quantized
 
 
 def test_long_context_reads_512_tokens_a_call(tmp_path: Path) -> None:
@@ -56,7 +68,15 @@ def test_long_context_reads_512_tokens_a_call(tmp_path: Path) -> None:
         ("context_length: 128", "context_length: 1", "expected at least 2 tokens, found 1"),
         ("context_length: 128", "prefill_length: 4096", "expected 2 to the context_length of 1024"),
         ("context_length: 128", "dtype: int3", "params.yaml:11: backends.xnnpack.dtype"),
-        ("context_length: 128", "embedding: 4,32", "params.yaml:11: backends.xnnpack.embedding"),
+        *(
+            (
+                "context_length: 128",
+                f"embedding: {wrong}",
+                "11: backends.xnnpack.embedding: expected",
+            )
+            for wrong in ("2,32", "4,-1", "4,032", "int8", "'8, 0'", "''")
+        ),
+        ("context_length: 128", "embedding: 8", "params.yaml:11: backends.xnnpack.embedding"),
         ("  xnnpack:", "  vulkan:", "params.yaml:10: backends.vulkan: expected only known keys"),
         ("    - hello", "    []", "smoke.prompts"),
         ("    - hello\n", "    - hello\n  tokens: 128\n", "less than the context_length of 128"),

@@ -85,13 +85,25 @@ def test_changed_adapter_runs_only_its_chain(make_workspace: MakeWorkspace) -> N
 def test_export_option_rebuilds_programs_but_fetches_nothing(make_workspace: MakeWorkspace) -> None:
     workspace = make_workspace()
     workspace.repro()
-    foundation = hash_file(_foundation(workspace))
-    workspace.replace_params("context_length: 64", "context_length: 96")
-    stages = workspace.repro()
-    assert {"compile@xnnpack", "link@xnnpack-red", "link@xnnpack-blue", "bundle"} <= set(stages)
-    assert not [name for name in stages if name.startswith(("fetch", "convert", "build-runner"))]
-    # No table depends on the context, so even its bytes stay.
-    assert hash_file(_foundation(workspace)) == foundation
+    unquantized = _foundation(workspace).stat().st_size
+    workspace.replace_params("context_length: 64", "context_length: 96\n    embedding: 4,32")
+    assert sorted(workspace.repro()) == [
+        "bundle",
+        "compile@xnnpack",
+        "link@xnnpack-blue",
+        "link@xnnpack-red",
+        "quantized-reference-base@xnnpack",
+        "quantized-reference@xnnpack-blue",
+        "quantized-reference@xnnpack-red",
+        "smoke-base@xnnpack",
+        "smoke@xnnpack-blue",
+        "smoke@xnnpack-red",
+    ]
+    # The head keeps the fp32 table, so an integer one comes beside it.
+    assert _foundation(workspace).stat().st_size > unquantized
+    metrics = workspace.root / "artifacts/smoke/xnnpack/red/metrics.json"
+    parity = json.loads(metrics.read_text())["parity"]
+    assert parity["quantization"]["logits"] > parity["prefill_logits"]
 
 
 def test_adding_an_adapter_builds_only_that(make_workspace: MakeWorkspace) -> None:

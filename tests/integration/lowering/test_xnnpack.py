@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from integration.lowering.runtime import eager_logits, runtime_logits
 
 from ptefoundry.adapter.convert import convert_adapter
 from ptefoundry.base.convert import convert_base
@@ -18,7 +19,6 @@ from ptefoundry.lowering import xnnpack
 from ptefoundry.lowering.build import build_adapter, build_base
 from ptefoundry.lowering.ptd import read_ptd
 from ptefoundry.lowering.pte import read_pte
-from ptefoundry.model.eager import load_model, quiet_operators
 from ptefoundry.params import XnnpackParams
 from support.tiny_models import save_tiny_adapter, save_tiny_base
 
@@ -62,30 +62,6 @@ def built_each(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     return Built(tmp_path_factory.mktemp("other"), request.param, adapters=("red",))
 
 
-def _runtime_logits(program: Path, foundation: Path, calls: list[list[int]]) -> torch.Tensor:
-    from executorch.extension.llm.custom_ops import custom_ops  # noqa: F401
-    from executorch.extension.pybindings.portable_lib import _load_for_executorch
-
-    with quiet_operators():
-        loaded = _load_for_executorch(str(program), str(foundation))
-        rows, position = [], 0
-        for tokens in calls:
-            inputs = [torch.tensor([tokens]), torch.tensor([position])]
-            rows.append(loaded.forward(inputs)[0].clone())
-            position += len(tokens)
-    return torch.cat(rows)
-
-
-def _eager_logits(base: Path, adapter: Path | None, calls: list[list[int]]) -> torch.Tensor:
-    model = load_model(base, adapter, context=PARAMS.context_length)
-    rows, position = [], 0
-    with quiet_operators(), torch.no_grad():
-        for tokens in calls:
-            rows.append(model(torch.tensor([tokens]), torch.tensor([position])))
-            position += len(tokens)
-    return torch.cat(rows)
-
-
 def test_programs_compute_what_the_eager_model_does(built_each: Built) -> None:
     built = built_each
     calls = [[5, 17, 9, 200, 31], [7], [8], [300, 2, 44]]
@@ -93,8 +69,8 @@ def test_programs_compute_what_the_eager_model_does(built_each: Built) -> None:
     results = {}
     for name, program in variants.items():
         adapter = built.adapters[name] if name else None
-        results[name] = _runtime_logits(program, built.foundation, calls)
-        expected = _eager_logits(built.base, adapter, calls)
+        results[name] = runtime_logits(program, built.foundation, calls)
+        expected = eager_logits(built.base, adapter, PARAMS, calls)
         torch.testing.assert_close(results[name], expected, atol=1e-4, rtol=0)
     assert (results["red"] - results[None]).abs().max() > 0.1
 

@@ -44,6 +44,19 @@ def test_only_outputs_of_missing_adapters_are_found(built: Workspace) -> None:
     assert [path.relative_to(built.artifacts).as_posix() for path in found] == list(_GREEN)
 
 
+@pytest.mark.parametrize("embedding", ["none", "4,32"])
+def test_quantized_answers_go_with_the_quantization(built: Workspace, embedding: str) -> None:
+    params = built.root / "params.yaml"
+    params.write_text(
+        params.read_text().replace("xnnpack:", f"xnnpack:\n    embedding: {embedding}")
+    )
+    for name in ("base", "red", "green"):
+        (built.artifacts / "quantized-reference" / "xnnpack" / name).mkdir(parents=True)
+    remove_leftovers(built, load_params(built.root))
+    left = [path.name for path in (built.artifacts / "quantized-reference/xnnpack").iterdir()]
+    assert sorted(left) == ([] if embedding == "none" else ["base", "red"])
+
+
 def test_everything_else_stays(built: Workspace) -> None:
     remove_leftovers(built, load_params(built.root))
     for name in _KEPT:

@@ -1,0 +1,39 @@
+"""Running programs and the eager model alike, for comparisons."""
+
+from pathlib import Path
+
+import torch
+
+from ptefoundry.model.eager import load_model, quiet_operators
+from ptefoundry.params import XnnpackParams
+
+
+def runtime_logits(program: Path, foundation: Path, calls: list[list[int]]) -> torch.Tensor:
+    """Logits [calls, vocab] of a program in ExecuTorch's runtime, after each call's tokens."""
+    from executorch.extension.llm.custom_ops import custom_ops  # noqa: F401
+    from executorch.extension.pybindings.portable_lib import _load_for_executorch
+    from executorch.kernels import quantized  # noqa: F401  for embedding tables of integers
+
+    with quiet_operators():
+        loaded = _load_for_executorch(str(program), str(foundation))
+        rows, position = [], 0
+        for tokens in calls:
+            inputs = [torch.tensor([tokens]), torch.tensor([position])]
+            rows.append(loaded.forward(inputs)[0].clone())
+            position += len(tokens)
+    return torch.cat(rows)
+
+
+def eager_logits(
+    base: Path, adapter: Path | None, params: XnnpackParams, calls: list[list[int]]
+) -> torch.Tensor:
+    """The same of the eager model."""
+    model = load_model(
+        base, adapter, context=params.context_length, embedding=params.embedding_scheme
+    )
+    rows, position = [], 0
+    with quiet_operators(), torch.no_grad():
+        for tokens in calls:
+            rows.append(model(torch.tensor([tokens]), torch.tensor([position])))
+            position += len(tokens)
+    return torch.cat(rows)
