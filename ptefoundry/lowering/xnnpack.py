@@ -84,6 +84,7 @@ def compile_program(
 def _export(model: "Transformer", prefill: int) -> "torch.export.ExportedProgram":
     """Trace the model for 1 to `prefill` tokens a call."""
     import torch
+    from executorch.extension.llm.custom_ops import custom_ops  # noqa: F401  shapes of llama:: ops
 
     # Two tokens or more, because torch.export would take a length of 1 for a constant.
     example = (torch.zeros(1, 2, dtype=torch.int64), torch.zeros(1, dtype=torch.int64))

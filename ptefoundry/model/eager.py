@@ -1,5 +1,6 @@
 """Building the eager model from a canonical base and a canonical adapter."""
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,11 +9,13 @@ from typing import TYPE_CHECKING
 
 from ptefoundry.adapter.convert import load_adapter
 from ptefoundry.base.config import load_config
-from ptefoundry.errors import CheckpointError
+from ptefoundry.errors import CheckpointError, MissingToolError
 from ptefoundry.params import EmbeddingScheme
 
 if TYPE_CHECKING:
     from ptefoundry.model.transformer import Transformer
+
+_OPERATORS = "*custom_ops_aot_lib.*"
 
 
 def load_model(
@@ -37,10 +40,10 @@ def load_model(
         ConfigError: the table cannot be quantized so.
     """
     import torch
-    from executorch.extension.llm.custom_ops import custom_ops  # noqa: F401  registers llama::
 
     from ptefoundry.model.transformer import Transformer
 
+    register_operators()
     config = load_config(base / "config.json")
     with torch.device("meta"):
         model = Transformer(config, context, all_logits=all_logits)
@@ -55,6 +58,28 @@ def load_model(
         add_adapter(model, load_adapter(adapter))
     model.eval().requires_grad_(requires_grad=False)
     return model
+
+
+def register_operators() -> None:
+    """Make PyTorch know `llama::custom_sdpa` and `llama::update_cache`, to compute with them.
+
+    ExecuTorch's Python module does that too, and registers what tracing needs, but it
+    imports torch._inductor and executorch.exir: five seconds instead of none.
+
+    Raises:
+        MissingToolError: the ExecuTorch wheel is not installed, or has no such library.
+    """
+    import torch
+
+    spec = importlib.util.find_spec("executorch.extension.llm.custom_ops")
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    libraries = [file for folder in folders for file in Path(folder).glob(_OPERATORS)]
+    if len(libraries) != 1:
+        raise MissingToolError(
+            f"executorch: expected one library {_OPERATORS} in the wheel, found {len(libraries)}; "
+            "install the locked requirements again"
+        )
+    torch.ops.load_library(libraries[0])
 
 
 def _fill(model: "Transformer", path: Path, *, tied: bool) -> None:

@@ -14,10 +14,10 @@ Angles are computed from the positions in the graph, as transformers does, so
 that no table depends on the context length.
 
 Attention and cache are ExecuTorch's `llama::custom_sdpa` and
-`llama::update_cache`; import `executorch.extension.llm.custom_ops.custom_ops`
-before building the model. Buffers name their device, so that parameters alone
-can be made on the meta device and filled from a file. Module names are the
-canonical tensor names of `ptefoundry.base.config`.
+`llama::update_cache`, which `ptefoundry.model.eager.register_operators` makes
+known. Buffers name their device, so that parameters alone can be made on the
+meta device and filled from a file. Module names are the canonical tensor names
+of `ptefoundry.base.config`.
 """
 
 import torch
