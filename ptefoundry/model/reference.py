@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from ptefoundry.base.config import LINEARS, ModelConfig, load_config
 from ptefoundry.errors import CheckpointError
+from ptefoundry.model.gguf_speed import fast_gguf
 
 if TYPE_CHECKING:
     import torch
@@ -68,7 +69,7 @@ def load_reference(
     Raises:
         CheckpointError: transformers cannot load the base.
     """
-    with _without_noise():
+    with _without_noise(), fast_gguf():
         model = _load_base(base_source, canonical)
         if adapter_source is not None:
             model = _add_adapter(model, adapter_source)
