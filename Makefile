@@ -30,7 +30,7 @@ demo: setup-build system-packages  ## build the demo bundle and let its adapters
 
 .PHONY: test
 test: setup-test system-packages  ## run all tests
-	@pytest tests/unit tests/integration tests/e2e
+	@pytest -n auto --dist loadfile tests/e2e tests/integration tests/unit
 
 .PHONY: lint
 lint: setup-test  ## check style, types and the direction of imports

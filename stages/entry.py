@@ -1,6 +1,7 @@
 """How a stage is started: `python -m ptefoundry.stages.<name>`, from a workspace."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,9 @@ def start(section: str, stage: Callable[[], None]) -> None:
 
     The working directory is the workspace, as DVC has it.
     """
+    # A thread that waits for another by spinning takes the core from it wherever the machine
+    # is busy: several times the CPU and time. OpenMP reads this when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
         check_graph(Path.cwd())

@@ -4,7 +4,6 @@ Also proves the conversion: the canonical model's logits must equal PEFT's.
 """
 
 import argparse
-import os
 from pathlib import Path
 
 from ptefoundry.model.parity import make_reference
@@ -22,10 +21,6 @@ def main() -> None:
     parser.add_argument("--adapter", type=Path)
     parser.add_argument("--into", type=Path, required=True)
     arguments = parser.parse_args()
-    # Single tokens are many small steps. A thread that waits for the next one by
-    # spinning takes the core from the thread that it waits for, wherever the machine
-    # is busy: several times the CPU and time. OpenMP reads this as torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     make_reference(
         arguments.base_source,
         arguments.base,

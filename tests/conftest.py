@@ -1,7 +1,8 @@
-"""Settings of all tests: no model hub, no user's cache, no colours."""
+"""Settings of all tests: no model hub, no user's cache, no colours, no spinning threads."""
 
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["NO_COLOR"] = "1"
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as stages have it; workers share the cores
 os.environ.pop("PTEFOUNDRY_CACHE", None)
