@@ -7,7 +7,7 @@ from ptefoundry.adapter.fit import fit_adapter
 from ptefoundry.adapter.read import read_adapter
 from ptefoundry.base.config import ModelConfig
 from ptefoundry.errors import ConfigError
-from ptefoundry.lowering.build import FOUNDATION_FILE
+from ptefoundry.lowering.foundation import FOUNDATION_FILE
 from ptefoundry.params import Params, load_params
 from ptefoundry.workspace import Workspace, find_workspace
 
@@ -57,7 +57,7 @@ def new_stages(workspace: Workspace, params: Params, name: str) -> str:
     backends = backend_names(params)
     links = ", ".join(f"link@{backend}-{name}" for backend in backends)
     foundations = (
-        workspace.artifacts / "compile" / backend / FOUNDATION_FILE for backend in backends
+        workspace.artifacts / "foundation" / backend / FOUNDATION_FILE for backend in backends
     )
     kept = (
         "the foundation is not built again"

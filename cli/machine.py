@@ -21,7 +21,8 @@ _STAGES = {
     "convert": ("convert-base", "convert-adapter"),
     "reference": ("reference",),
     "quantize": ("quantized-reference",),
-    "compile": ("compile", "link"),
+    "compile": ("compile",),
+    "foundation": ("foundation",),
     "runner": ("build-runner",),
 }
 

@@ -1,6 +1,5 @@
 """Building the C++ runner with CMake against the installed ExecuTorch wheel."""
 
-import importlib.util
 import os
 import shutil
 import sys
@@ -10,6 +9,7 @@ from ptefoundry.errors import MissingToolError
 from ptefoundry.files import remove, scratch_folder
 from ptefoundry.process import run
 from ptefoundry.toolchain import runner_sources
+from ptefoundry.wheel import executorch_folder
 
 RUNNER_PROGRAM = Path("bin") / "ptefoundry-runner"
 
@@ -31,7 +31,7 @@ def build_runner(into: Path) -> None:
                 *(cmake, "-S", runner_sources(), "-B", build, "-G", "Ninja"),
                 "-DCMAKE_BUILD_TYPE=Release",
                 f"-DCMAKE_MAKE_PROGRAM={_program('ninja')}",
-                f"-DCMAKE_PREFIX_PATH={_executorch_folder()}",
+                f"-DCMAKE_PREFIX_PATH={executorch_folder()}",
                 f"-DCMAKE_INSTALL_PREFIX={prefix.resolve()}",
                 "-DPTEFOUNDRY_RUNNER_TESTS=OFF",
             ]
@@ -62,13 +62,3 @@ def _program(name: str) -> Path:
             f"expected the program {name}, found none; install it with `pip install {name}`"
         )
     return Path(found)
-
-
-def _executorch_folder() -> Path:
-    spec = importlib.util.find_spec("executorch")
-    if spec is None or not spec.submodule_search_locations:
-        raise MissingToolError(
-            "expected the Python package executorch, found none; "
-            "install it with `pip install executorch`"
-        )
-    return Path(next(iter(spec.submodule_search_locations)))

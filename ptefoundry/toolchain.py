@@ -27,25 +27,28 @@ from ptefoundry.files import write_json
 
 TOOLCHAIN_FILE = "toolchain.json"
 
-#: Section -> (stage modules, packages whose version can change the result).
+#: Section -> (modules that make the result, packages whose version can change it).
 _SECTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "fetch": (("fetch_base", "fetch_adapter"), ()),
+    "fetch": (("stages.fetch_base", "stages.fetch_adapter"), ()),
     "convert": (
-        ("convert_base", "convert_adapter"),
+        ("stages.convert_base", "stages.convert_adapter"),
         ("gguf", "jinja2", "numpy", "safetensors", "tokenizers", "torch", "transformers"),
     ),
     "reference": (
-        ("reference",),
+        ("stages.reference",),
         ("gguf", "peft", "safetensors", "tokenizers", "torch", "transformers"),
     ),
     "quantize": (
-        ("quantized_reference",),
+        ("stages.quantized_reference",),
         ("executorch", "safetensors", "torch", "torchao"),
     ),
-    "compile": (("compile", "link"), ("executorch", "safetensors", "torch", "torchao")),
-    "runner": (("build_runner",), ("cmake", "executorch", "ninja", "torch")),
-    "smoke": (("smoke",), ()),
-    "bundle": (("bundle",), ()),
+    # Not the stage, which looks templates up by this digest: what makes one.
+    "compile": (("lowering.compile",), ("executorch", "torch", "torchao")),
+    "foundation": (("stages.foundation",), ("executorch", "numpy", "torch", "torchao")),
+    "link": (("stages.signatures", "stages.link"), ()),
+    "runner": (("stages.build_runner",), ("cmake", "executorch", "ninja", "torch")),
+    "smoke": (("stages.smoke",), ()),
+    "bundle": (("stages.bundle",), ()),
 }
 
 _IMPORT = re.compile(
@@ -57,6 +60,15 @@ _NO_EFFECT = frozenset(
     for name in ("errors", "graph", "process", "report", "toolchain", "workspace")
 )
 
+#: Section -> modules that it imports without using what could change the result.
+#: Only fetching runs the sources; elsewhere params.yaml's syntax check imports them.
+#: Templates follow from values of params.yaml that their recipe has, not from its syntax,
+#: and not from how files get to the disk.
+_UNUSED: dict[str, set[str]] = {
+    "fetch": set(),
+    "compile": {"ptefoundry.files", "ptefoundry.params"},
+}
+
 
 def current_toolchain() -> dict[str, dict[str, str]]:
     """The toolchain of this installation: section -> what -> version or digest."""
@@ -65,10 +77,9 @@ def current_toolchain() -> dict[str, dict[str, str]]:
 
 def describe_section(section: str) -> dict[str, str]:
     """One section of the toolchain of this installation."""
-    stages, packages = _SECTIONS[section]
-    modules = [f"ptefoundry.stages.{stage}" for stage in stages]
-    # Only fetching runs the sources; elsewhere params.yaml's syntax check imports them.
-    unused = _NO_EFFECT if section == "fetch" else _NO_EFFECT | {"ptefoundry.base.sources"}
+    names, packages = _SECTIONS[section]
+    modules = [f"ptefoundry.{name}" for name in names]
+    unused = _NO_EFFECT | _UNUSED.get(section, {"ptefoundry.base.sources"})
     facts = {
         "code": _code_digest(modules, unused),
         "python": f"{sys.version_info[0]}.{sys.version_info[1]}",

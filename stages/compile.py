@@ -1,24 +1,37 @@
-"""Stage `compile@<backend>`: the base's program and the foundation that all share."""
+"""Stage `compile@<backend>`: program templates of the base's shape, found or compiled."""
 
 import argparse
 from pathlib import Path
 
-from ptefoundry.lowering.build import build_base
+from ptefoundry.adapter.signatures import load_signatures
+from ptefoundry.digest import hash_json
+from ptefoundry.lowering.store import workspace_stores
+from ptefoundry.lowering.templates import build_templates
 from ptefoundry.params import load_params
+from ptefoundry.toolchain import describe_section
 
 from .entry import start
 
+_SECTION = "compile"
+
 
 def main() -> None:
-    """Compile the base for a backend."""
+    """Make the templates that a workspace needs for a backend."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backend", choices=["xnnpack"], required=True)
     parser.add_argument("--base", type=Path, required=True)
+    parser.add_argument("--signatures", type=Path)
     parser.add_argument("--into", type=Path, required=True)
     arguments = parser.parse_args()
-    params = load_params(Path.cwd()).backends.xnnpack
-    build_base(arguments.base, params, arguments.into)
+    build_templates(
+        arguments.base,
+        load_signatures(arguments.signatures) if arguments.signatures else [],
+        load_params(Path.cwd()).backends.xnnpack,
+        workspace_stores(Path.cwd()),
+        arguments.into,
+        toolchain=hash_json(describe_section(_SECTION)),
+    )
 
 
 if __name__ == "__main__":
-    start("compile", main)
+    start(_SECTION, main)

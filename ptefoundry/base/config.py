@@ -94,6 +94,16 @@ class ModelConfig:
         """Plain values for JSON."""
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "ModelConfig":
+        """The inverse of `to_dict`.
+
+        Raises:
+            TypeError: a field is missing or unknown.
+        """
+        scaling = fields.get("rope_scaling")
+        return cls(**{**fields, "rope_scaling": RopeScaling(**scaling) if scaling else None})
+
 
 def load_config(path: Path) -> ModelConfig:
     """Read a canonical `config.json`.
@@ -102,9 +112,7 @@ def load_config(path: Path) -> ModelConfig:
         CheckpointError: the file is missing or not what `ModelConfig` describes.
     """
     try:
-        fields = json.loads(path.read_text())
-        scaling = fields.pop("rope_scaling", None)
-        return ModelConfig(**fields, rope_scaling=RopeScaling(**scaling) if scaling else None)
+        return ModelConfig.from_dict(json.loads(path.read_text()))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path}: expected a converted base's config.json ({error}); convert the base again"

@@ -15,7 +15,8 @@ from ptefoundry.bundle.manifest import (
 from ptefoundry.digest import hash_file
 from ptefoundry.errors import VerificationError
 from ptefoundry.files import assembled_folder, place, write_json
-from ptefoundry.lowering.build import BASE_PROGRAM, FOUNDATION_FILE
+from ptefoundry.lowering.build import BASE_PROGRAM
+from ptefoundry.lowering.foundation import FOUNDATION_FILE
 from ptefoundry.params import Params
 from ptefoundry.workspace import BASE_VARIANT, Workspace
 
@@ -56,11 +57,11 @@ def _place_files(workspace: Workspace, params: Params, folder: Path) -> list[Var
     place(base / "config.json", folder / "model.json")
     for file in sorted((base / "tokenizer").iterdir()):
         place(file, folder / "tokenizer" / file.name)
-    compiled = built / "compile" / _BACKEND
-    programs = {BASE_VARIANT: compiled / BASE_PROGRAM}
+    foundation = built / "foundation" / _BACKEND
+    programs = {BASE_VARIANT: foundation / BASE_PROGRAM}
     for name in sorted(params.adapters):
         programs[name] = built / "link" / _BACKEND / f"{name}.pte"
-    place(compiled / FOUNDATION_FILE, folder / _BACKEND / FOUNDATION_FILE)
+    place(foundation / FOUNDATION_FILE, folder / _BACKEND / FOUNDATION_FILE)
     for name, program in programs.items():
         place(program, folder / _BACKEND / f"{name}.pte")
     return [

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from ptefoundry.errors import ArtifactError
 
+_INTEGERS = {code: struct.Struct("<" + code) for code in "bBHiIqQd"}
+
 
 @dataclass(frozen=True)
 class Buffer:
@@ -20,11 +22,13 @@ class Buffer:
 
     data: memoryview
     name: str
+    start: int = 0
+    """Where in the file the bytes begin; other offsets here count from it."""
 
     def number(self, code: str, at: int) -> int:
         """The little-endian integer of struct code `code` at a byte offset."""
         try:
-            value: int = struct.unpack_from("<" + code, self.data, at)[0]
+            value: int = _INTEGERS[code].unpack_from(self.data, at)[0]
         except struct.error as error:
             raise ArtifactError(
                 f"{self.name}: expected a value at byte {at}, found the end at {len(self.data)}; "

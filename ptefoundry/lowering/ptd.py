@@ -37,7 +37,7 @@ class DataFile:
 
 
 def read_ptd(path: Path) -> DataFile:
-    """Read a `.ptd` whole, hashing each entry.
+    """Read a `.ptd`; its contents are hashed when they are asked for.
 
     Raises:
         ArtifactError: it is missing, cut, or no such file.

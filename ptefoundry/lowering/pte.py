@@ -4,16 +4,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ptefoundry.digest import hash_bytes
 from ptefoundry.errors import ArtifactError
 from ptefoundry.lowering.flatbuffer import Buffer, Table
 from ptefoundry.lowering.segments import (
     FileKind,
     Layout,
     NamedData,
+    PlacedKey,
     map_file,
     open_layout,
     read_named_data,
+    read_placed_key,
 )
 
 # Field numbers of tables in ExecuTorch's program.fbs.
@@ -45,9 +46,18 @@ class Delegate:
     """One delegated partition: its backend, payload and the keys that it loads."""
 
     backend: str
-    size: int
-    digest: str
-    keys: tuple[str, ...]
+    payload: memoryview
+    placed_keys: tuple[PlacedKey, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the payload."""
+        return len(self.payload)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Names of the tensors that it loads."""
+        return tuple(placed.key for placed in self.placed_keys)
 
 
 @dataclass(frozen=True)
@@ -99,7 +109,7 @@ class Program:
 
 
 def read_pte(path: Path) -> Program:
-    """Read a `.pte` whole, hashing payloads and named data.
+    """Read a `.pte`.
 
     Raises:
         ArtifactError: it is missing, cut, or no such file.
@@ -169,17 +179,18 @@ def _external_names(values: list[Table]) -> Iterator[str]:
 def _read_delegate(layout: Layout, table: Table) -> Delegate:
     backend = table.string(_DELEGATE_ID)
     payload = _payload(layout, table)
-    keys = _xnnpack_keys(layout, payload) if backend == "XnnpackBackend" else ()
-    return Delegate(backend, len(payload), hash_bytes(payload), keys)
+    keys = _xnnpack_keys(payload) if backend == "XnnpackBackend" else ()
+    return Delegate(backend, payload.data, keys)
 
 
-def _payload(layout: Layout, delegate: Table) -> memoryview:
+def _payload(layout: Layout, delegate: Table) -> Buffer:
+    name = f"{layout.path} (XNNPACK payload)"
     reference = delegate.table(_DELEGATE_DATA)
     if reference is None:
-        return memoryview(b"")
+        return Buffer(memoryview(b""), name)
     index = reference.integer(_DATA_INDEX, "I")
     if reference.integer(_DATA_LOCATION, "b"):
-        return layout.segment(index)
+        return Buffer(layout.segment(index), name, layout.segments[index].offset)
     inline = list(layout.root.tables(_PROGRAM_INLINE_DATA))
     if index >= len(inline):
         raise ArtifactError(
@@ -187,18 +198,20 @@ def _payload(layout: Layout, delegate: Table) -> memoryview:
             "the file is altered, build or fetch it again"
         )
     at = inline[index].string_at(0)
-    return memoryview(b"") if at is None else inline[index].buffer.slice(*at)
+    if at is None:
+        return Buffer(memoryview(b""), name)
+    return Buffer(inline[index].buffer.slice(*at), name, at[0])
 
 
-def _xnnpack_keys(layout: Layout, payload: memoryview) -> tuple[str, ...]:
+def _xnnpack_keys(payload: Buffer) -> tuple[PlacedKey, ...]:
     """Keys that an XNNPACK payload loads its constants by."""
-    whole = Buffer(payload, f"{layout.path} (XNNPACK payload)")
-    if bytes(payload[4:8]) != _XNNPACK_MAGIC:
+    magic = bytes(payload.data[4:8])
+    if magic != _XNNPACK_MAGIC:
         raise ArtifactError(
-            f"{whole.name}: expected the magic {_XNNPACK_MAGIC.decode()}, "
-            f"found {bytes(payload[4:8])!r}; the file is altered, build or fetch it again"
+            f"{payload.name}: expected the magic {_XNNPACK_MAGIC.decode()}, found {magic!r}; "
+            "the file is altered, build or fetch it again"
         )
-    start, size = whole.number("I", 10), whole.number("I", 14)
-    graph = Buffer(whole.slice(start, size), whole.name).root()
-    keys = (constant.string(_CONSTANT_KEY) for constant in graph.tables(_XNNPACK_CONSTANTS))
-    return tuple(key for key in keys if key)
+    start, size = payload.number("I", 10), payload.number("I", 14)
+    graph = Buffer(payload.slice(start, size), payload.name, payload.start + start).root()
+    keys = (read_placed_key(table, _CONSTANT_KEY) for table in graph.tables(_XNNPACK_CONSTANTS))
+    return tuple(placed for placed in keys if placed.key)

@@ -8,6 +8,7 @@ segments behind it; named data gives a segment a key. Sources: ExecuTorch's
 import mmap
 import struct
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from ptefoundry.digest import hash_bytes
@@ -62,13 +63,59 @@ class FileKind:
 
 
 @dataclass(frozen=True)
+class PlacedKey:
+    """A key and the byte offset in the file at which its text stands."""
+
+    key: str
+    at: int
+
+
+@dataclass(frozen=True)
+class TensorLayout:
+    """What a data file tells of a tensor: ExecuTorch's number of its dtype, and its shape."""
+
+    scalar_type: int
+    sizes: tuple[int, ...]
+    dim_order: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Blob:
+    """The bytes of a data segment, hashed when first asked for."""
+
+    data: memoryview
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 in hex."""
+        return hash_bytes(self.data)
+
+
+@dataclass(frozen=True)
 class NamedData:
     """One key of a file and the bytes that it stands for."""
 
-    key: str
-    size: int
+    placed_key: PlacedKey
     segment: int
-    digest: str
+    offset: int
+    """Byte offset of the data in the file."""
+    blob: Blob
+    layout: TensorLayout | None
+
+    @property
+    def key(self) -> str:
+        """The name that programs ask for."""
+        return self.placed_key.key
+
+    @property
+    def size(self) -> int:
+        """Bytes of the data."""
+        return len(self.blob.data)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the data in hex; keys of one segment share it."""
+        return self.blob.digest
 
 
 def map_file(path: Path) -> memoryview:
@@ -141,13 +188,34 @@ def _segment(path: Path, table: Table, base: int, total: int) -> Segment:
 
 
 def read_named_data(layout: Layout, field: int) -> tuple[NamedData, ...]:
-    """All keys of a file with the sizes and digests of their bytes, in file order."""
-    digests: dict[int, str] = {}
+    """All keys of a file with their bytes, in file order."""
+    blobs: dict[int, Blob] = {}
     found = []
     for table in layout.root.tables(field):
         index = table.integer(1, "I")
-        view = layout.segment(index)
-        if index not in digests:
-            digests[index] = hash_bytes(view)
-        found.append(NamedData(table.string(0), len(view), index, digests[index]))
+        if index not in blobs:
+            blobs[index] = Blob(layout.segment(index))
+        found.append(
+            NamedData(
+                placed_key=read_placed_key(table, 0),
+                segment=index,
+                offset=layout.segments[index].offset,
+                blob=blobs[index],
+                layout=_tensor_layout(table.table(2)),
+            )
+        )
     return tuple(found)
+
+
+def read_placed_key(table: Table, number: int) -> PlacedKey:
+    """A string field and where in the file its text stands; an absent one is empty, at 0."""
+    place = table.string_at(number)
+    at = 0 if place is None else table.buffer.start + place[0]
+    return PlacedKey(table.string(number), at)
+
+
+def _tensor_layout(table: Table | None) -> TensorLayout | None:
+    if table is None:
+        return None
+    sizes, order = table.integers(1, "i"), table.integers(2, "B")
+    return TensorLayout(table.integer(0, "b"), tuple(sizes), tuple(order))

@@ -55,7 +55,8 @@ def load_model(
     if adapter is not None:
         from ptefoundry.model.lora import add_adapter
 
-        add_adapter(model, load_adapter(adapter))
+        canonical = load_adapter(adapter)
+        add_adapter(model, canonical.modules, dict(canonical.tensors()))
     model.eval().requires_grad_(requires_grad=False)
     return model
 

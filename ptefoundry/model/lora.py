@@ -1,12 +1,12 @@
 """Linears with a LoRA adapter beside them."""
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 if TYPE_CHECKING:
-    from ptefoundry.adapter.convert import CanonicalAdapter
     from ptefoundry.model.transformer import Transformer
 
 
@@ -28,10 +28,17 @@ class LoraLinear(nn.Module):
         return output
 
 
-def add_adapter(model: "Transformer", adapter: "CanonicalAdapter") -> None:
-    """Replace each linear that the adapter has matrices for, in place."""
-    tensors = dict(adapter.tensors())
-    for path in adapter.modules:
+def add_adapter(
+    model: "Transformer", modules: Iterable[str], tensors: Mapping[str, torch.Tensor]
+) -> None:
+    """Put matrices beside linears, in place.
+
+    Args:
+        model: where to.
+        modules: canonical paths of the linears.
+        tensors: fp32 `<path>.lora_a` [rank, in] and `<path>.lora_b` [out, rank] of each.
+    """
+    for path in modules:
         linear = model.get_submodule(path)
         assert isinstance(linear, nn.Linear)
         wrapped = LoraLinear(linear, tensors[f"{path}.lora_a"], tensors[f"{path}.lora_b"])

@@ -33,6 +33,9 @@ def test_local_sources_are_dependencies_and_remote_ones_are_not(tmp_path: Path) 
     assert stages["fetch-adapter"]["foreach"] == {"near": "../near"}
     assert stages["fetch-remote-adapter"]["matrix"] == {"adapter": ["far"]}
     assert "deps" not in stages["fetch-remote-adapter"]
+    assert stages["signatures"]["deps"] == [
+        f"artifacts/adapters/canonical/{name}/adapter.json" for name in ("far", "near")
+    ]
     assert stages["link"]["matrix"] == {"backend": ["xnnpack"], "adapter": ["far", "near"]}
 
 
@@ -45,7 +48,7 @@ def test_without_adapters_there_are_no_stages_of_theirs(tmp_path: Path) -> None:
     stages = _stages(tmp_path, "file:base", "{}")
     assert set(stages) == {
         *("fetch-base", "convert-base", "reference-base", "compile", "build-runner"),
-        *("smoke-base", "bundle"),
+        *("foundation", "smoke-base", "bundle"),
     }
 
 

@@ -22,7 +22,9 @@ ALL_STAGES = {
         for name in ("red", "blue")
     ),
     "reference-base",
+    "signatures",
     "compile@xnnpack",
+    "foundation@xnnpack",
     *(f"{stage}@xnnpack-{name}" for stage in ("link", "smoke") for name in ("red", "blue")),
     "build-runner",
     "smoke-base@xnnpack",
@@ -34,7 +36,7 @@ MakeWorkspace = Callable[[], TinyWorkspace]
 
 
 def _foundation(workspace: TinyWorkspace) -> Path:
-    return workspace.root / "artifacts" / "compile" / "xnnpack" / "foundation.ptd"
+    return workspace.root / "artifacts" / "foundation" / "xnnpack" / "foundation.ptd"
 
 
 def test_first_build_runs_every_stage(first_build: FirstBuild) -> None:
@@ -119,6 +121,7 @@ def test_adding_an_adapter_builds_only_that(make_workspace: MakeWorkspace) -> No
         "fetch-adapter@green",
         "link@xnnpack-green",
         "reference@green",
+        "signatures",
         "smoke@xnnpack-green",
     ]
     manifest = json.loads((workspace.root / "artifacts/bundle/manifest.json").read_text())
@@ -191,8 +194,8 @@ def test_killed_builds_end_in_the_same_bytes(
     for name in (
         "base/canonical/model.safetensors",
         "adapters/canonical/red/adapter.safetensors",
-        "compile/xnnpack/base.pte",
-        "compile/xnnpack/foundation.ptd",
+        "foundation/xnnpack/base.pte",
+        "foundation/xnnpack/foundation.ptd",
         "link/xnnpack/red.pte",
         "link/xnnpack/blue.pte",
     ):

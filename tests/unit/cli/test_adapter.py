@@ -50,7 +50,7 @@ def test_add_pins_what_is_not_of_this_machine(
 
 
 def test_add_says_that_the_foundation_stays(workspace: Path, adapter: Path) -> None:
-    foundation = workspace / "artifacts/compile/xnnpack/foundation.ptd"
+    foundation = workspace / "artifacts/foundation/xnnpack/foundation.ptd"
     foundation.parent.mkdir(parents=True)
     foundation.touch()
     assert "the foundation is not built again" in _invoke("add", "green", adapter).stdout

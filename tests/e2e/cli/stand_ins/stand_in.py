@@ -12,10 +12,13 @@ from pathlib import Path
 
 from ptefoundry.report import progress
 
+#: Pattern of the output -> what other stages depend on in it.
 _FOLDERS = {
-    "canonical": ("config.json", "tokenizer/chat.json"),
-    "xnnpack": ("base.pte", "foundation.ptd"),
-    "runner": ("bin/ptefoundry-runner",),
+    "*/base/canonical": ("config.json", "model.safetensors", "tokenizer/chat.json"),
+    "*/adapters/canonical/*": ("adapter.json",),
+    "*/compile/*": ("base/template.json",),
+    "*/foundation/*": ("base.pte", "foundation.ptd"),
+    "*/runner": ("bin/ptefoundry-runner",),
 }
 
 
@@ -38,7 +41,7 @@ def main() -> None:
     if into.suffix:
         _write(into, stage)
         return
-    for name in _FOLDERS.get(into.name, ("file",)):
+    for name in next((_FOLDERS[one] for one in _FOLDERS if into.match(one)), ("file",)):
         _write(into / name, stage)
 
 

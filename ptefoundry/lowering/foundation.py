@@ -1,0 +1,183 @@
+"""Writing `foundation.ptd` from a canonical base, as an export would have written it.
+
+No compiler is needed: a template's map tells the order of the keys, and the keys
+of delegated tensors are the sha256 of their bytes. So tensors are read twice, a
+piece at a time: for their digests, then for their bytes.
+
+`foundation.json` beside it tells which key each tensor got; equal tensors share
+one, so the data file alone does not say that.
+"""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from ptefoundry.base.config import load_config
+from ptefoundry.errors import ArtifactError, CheckpointError
+from ptefoundry.files import atomic_writer, write_json
+from ptefoundry.lowering.encodings import ENCODINGS
+from ptefoundry.lowering.flat_tensor import DataKey, DataLayout, lay_out
+from ptefoundry.lowering.ptd import DataFile, read_ptd
+from ptefoundry.lowering.readback import check_foundation
+from ptefoundry.lowering.segments import TensorLayout
+from ptefoundry.lowering.template import Entry, Slot, Template
+from ptefoundry.raw_tensors import RawTensors, open_tensors
+from ptefoundry.report import progress
+
+FOUNDATION_FILE, INDEX_FILE = "foundation.ptd", "foundation.json"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class FoundationTensor:
+    """One tensor of a foundation."""
+
+    slot: str
+    """Canonical name, as in a template's map."""
+    name: str | None
+    """Its key, None where that is the digest."""
+    sha256: str
+    size: int
+    """Bytes."""
+
+    @property
+    def key(self) -> str:
+        """What programs ask for."""
+        return self.name or self.sha256
+
+
+@dataclass(frozen=True)
+class Foundation:
+    """A foundation's index and data file."""
+
+    data: DataFile
+    tensors: tuple[FoundationTensor, ...]
+
+
+def write_foundation(base: Path, template: Template, into: Path) -> None:
+    """Write `foundation.ptd` and `foundation.json` of a canonical base into a folder.
+
+    Memory stays at some megabytes, whatever the size of the base.
+
+    Raises:
+        CheckpointError: the base is damaged or not of the template's architecture.
+        VerificationError: what was written does not read back as it must.
+    """
+    _check_architecture(base, template)
+    with open_tensors(base / "model.safetensors", CheckpointError) as tensors:
+        _check_tensors(tensors, template)
+        slots = {slot.name: slot for slot in template.map.slots if slot.kind != "adapter"}
+        digests = _hash_slots(tensors, template, list(slots.values()))
+        contents = {digest: slots[name] for name, digest in digests.items()}
+        segments = list(dict.fromkeys(digests[entry.slot] for entry in template.map.foundation))
+        layout = _lay_out(template, digests, segments, contents)
+        with (
+            progress("foundation", sum(segment.size for segment in layout.segments)) as advance,
+            atomic_writer(into / FOUNDATION_FILE, check=check_foundation) as file,
+        ):
+            file.write(layout.head)
+            for digest, segment in zip(segments, layout.segments, strict=True):
+                file.write(bytes(segment.offset - file.tell()))
+                for piece in _read_slot(tensors, template, contents[digest]):
+                    file.write(piece)
+                    advance(len(piece))
+    index = [
+        FoundationTensor(entry.slot, entry.name, digests[entry.slot], slots[entry.slot].size)
+        for entry in template.map.foundation
+    ]
+    document = {"format_version": FORMAT_VERSION, "tensors": [asdict(tensor) for tensor in index]}
+    write_json(into / INDEX_FILE, document)
+
+
+def load_foundation(folder: Path) -> Foundation:
+    """Open what `write_foundation` wrote; the data itself is not read.
+
+    Raises:
+        ArtifactError: a file is missing, altered or cut, or they do not fit each other.
+    """
+    path, data = folder / INDEX_FILE, read_ptd(folder / FOUNDATION_FILE)
+    try:
+        document = json.loads(path.read_bytes())
+        version = document["format_version"]
+        tensors = tuple(FoundationTensor(**fields) for fields in document["tensors"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ArtifactError(
+            f"{path}: expected a foundation's index ({error!r}); run `ptefoundry build`"
+        ) from error
+    if version != FORMAT_VERSION:
+        raise ArtifactError(
+            f"{path}: format_version: expected {FORMAT_VERSION}, found {version!r}; "
+            "run `ptefoundry build`"
+        )
+    # Equal tensors share a key, which stands where the first of them is.
+    expected = list(dict.fromkeys((tensor.key, tensor.size) for tensor in tensors))
+    if expected != [(entry.key, entry.size) for entry in data.entries]:
+        raise ArtifactError(
+            f"{path}: tensors: expected the keys of {data.path.name} in their order, found others; "
+            "one of the two is altered or of another build, run `ptefoundry build`"
+        )
+    return Foundation(data, tensors)
+
+
+def _check_architecture(base: Path, template: Template) -> None:
+    path = base / "config.json"
+    ours, theirs = load_config(path).to_dict(), template.map.recipe.architecture
+    different = [name for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
+    if different:
+        name = different[0]
+        raise CheckpointError(
+            f"{path}: {name}: expected {theirs.get(name)!r} as in {template.where}, found "
+            f"{ours.get(name)!r}; compile a template for this base"
+        )
+
+
+def _check_tensors(tensors: RawTensors, template: Template) -> None:
+    expected = {slot.source: slot.shape for slot in template.map.of_kind("base")}
+    found = {name: tensor.shape for name, tensor in tensors.tensors.items()}
+    for name in sorted({*expected, *found}):
+        if expected.get(name) != found.get(name):
+            raise CheckpointError(
+                f"{tensors.path}: {name}: expected shape {expected.get(name)}, found "
+                f"{found.get(name)}; convert the base again"
+            )
+
+
+def _hash_slots(tensors: RawTensors, template: Template, slots: list[Slot]) -> dict[str, str]:
+    def digest(slot: Slot) -> str:
+        hasher = sha256()
+        for piece in _read_slot(tensors, template, slot):
+            hasher.update(piece)
+        return hasher.hexdigest()
+
+    # Hashing lets go of the interpreter's lock, and is all that takes time here.
+    with ThreadPoolExecutor() as pool:
+        return dict(zip((slot.name for slot in slots), pool.map(digest, slots), strict=True))
+
+
+def _read_slot(tensors: RawTensors, template: Template, slot: Slot) -> Iterator[bytes]:
+    if slot.kind == "fixed":
+        assert slot.data_at is not None
+        yield template.fixed[slot.data_at : slot.data_at + slot.size]
+    else:
+        yield from ENCODINGS[slot.encoding](tensors, slot.source)
+
+
+def _lay_out(
+    template: Template, digests: dict[str, str], segments: list[str], contents: dict[str, Slot]
+) -> DataLayout:
+    numbers = {digest: number for number, digest in enumerate(segments)}
+    keys: dict[str, DataKey] = {}
+    for entry in template.map.foundation:
+        digest = digests[entry.slot]
+        key = entry.name or digest
+        keys.setdefault(key, DataKey(key, numbers[digest], _layout_of(entry)))
+    return lay_out(list(keys.values()), (contents[digest].size for digest in segments))
+
+
+def _layout_of(entry: Entry) -> TensorLayout | None:
+    if entry.scalar_type is None:
+        return None
+    return TensorLayout(entry.scalar_type, entry.sizes, entry.dim_order)

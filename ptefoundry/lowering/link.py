@@ -1,0 +1,150 @@
+"""Linking: putting a base's keys and an adapter's matrices into a compiled template.
+
+Nothing is searched: the template's map tells where each key and each tensor
+stands, and every place must hold its placeholder. Without weights of its own, a
+program of any base and adapter of the template's shape is a megabyte of copied
+bytes and a hash of each matrix.
+
+Equal matrices of an adapter, such as an untrained `lora_b` in every layer, have
+one key; it then stands several times in the program's table, each time with its
+bytes, and the runtime takes the first. (A full export would store them once.)
+"""
+
+from pathlib import Path
+
+from ptefoundry.adapter.convert import TENSORS_FILE, CanonicalAdapter
+from ptefoundry.digest import hash_bytes
+from ptefoundry.errors import AdapterError, ArtifactError
+from ptefoundry.files import atomic_writer
+from ptefoundry.lowering.encodings import ENCODINGS
+from ptefoundry.lowering.foundation import Foundation
+from ptefoundry.lowering.readback import check_program
+from ptefoundry.lowering.template import Slot, Template, stored_ranges
+from ptefoundry.raw_tensors import RawTensors, open_tensors
+
+
+class Linker:
+    """Makes programs of one template over one foundation; for many adapters, made once."""
+
+    def __init__(self, template: Template, foundation: Foundation) -> None:
+        """Put the keys of the foundation into the template.
+
+        Raises:
+            ArtifactError: they do not fit each other, or one of them is altered.
+        """
+        self._template = template
+        self._foundation = foundation
+        self._base_keys = {
+            tensor.sha256: tensor.slot for tensor in foundation.tensors if tensor.name is None
+        }
+        self._image = _expand(template)
+        self._fill_from_foundation()
+
+    def link(self, adapter: CanonicalAdapter | None, into: Path) -> None:
+        """Write the program of an adapter, or of the base alone, and read it back.
+
+        Args:
+            adapter: of the template's signature; None for a template without adapter.
+            into: the `.pte` to write.
+
+        Raises:
+            AdapterError: the adapter does not fit the template, is damaged, or has
+                a matrix that equals a tensor of the base.
+            VerificationError: what was written does not read back as it must.
+        """
+        image = bytearray(self._image)
+        self._check_signature(adapter)
+        if adapter is not None:
+            with open_tensors(adapter.folder / TENSORS_FILE, AdapterError) as tensors:
+                self._fill_from_adapter(image, tensors)
+        foundation = self._foundation.data
+        with atomic_writer(into, check=lambda path: check_program(path, foundation)) as file:
+            file.write(image)
+
+    def _fill_from_foundation(self) -> None:
+        found = {tensor.slot: tensor.size for tensor in self._foundation.tensors}
+        slots = {slot.name: slot for slot in self._template.map.slots if slot.kind != "adapter"}
+        for name in sorted({*found, *slots}):
+            expected = slots[name].size if name in slots else None
+            if found.get(name) != expected:
+                raise ArtifactError(
+                    f"{self._foundation.data.path}: {name}: expected {expected} bytes as in "
+                    f"{self._template.where}, found {found.get(name)}; they are of different "
+                    "architectures or options, run `ptefoundry build`"
+                )
+        keys = {tensor.slot: tensor.sha256 for tensor in self._foundation.tensors}
+        for name, slot in slots.items():
+            if slot.kind == "fixed" and keys[name] != slot.key:
+                raise ArtifactError(
+                    f"{self._foundation.data.path}: {name}: expected the constant {slot.key} of "
+                    f"{self._template.where}, found {keys[name]}; run `ptefoundry build`"
+                )
+            self._write_key(self._image, slot, keys[name])
+
+    def _check_signature(self, adapter: CanonicalAdapter | None) -> None:
+        modules = adapter.modules if adapter is not None else {}
+        expected = self._template.map.recipe.signature
+        different = [
+            path
+            for path in sorted({*modules, *expected})
+            if modules.get(path) != expected.get(path)
+        ]
+        if different:
+            path = different[0]
+            raise AdapterError(
+                f"{adapter.folder if adapter else 'no adapter'}: {path}: expected rank "
+                f"{expected.get(path)} as in {self._template.where}, found {modules.get(path)}; "
+                "link it with the template of its own signature"
+            )
+
+    def _fill_from_adapter(self, image: bytearray, tensors: RawTensors) -> None:
+        slots = {slot.source: slot for slot in self._template.map.of_kind("adapter")}
+        for name in sorted({*tensors.tensors, *slots}):
+            expected = ("F32", slots[name].shape) if name in slots else None
+            tensor = tensors.tensors.get(name)
+            found = (tensor.dtype, tensor.shape) if tensor else None
+            if found != expected:
+                raise AdapterError(
+                    f"{tensors.path}: {name}: expected {expected}, found {found}; "
+                    "convert the adapter again"
+                )
+        for slot in slots.values():
+            self._fill_slot(image, slot, b"".join(ENCODINGS[slot.encoding](tensors, slot.source)))
+
+    def _fill_slot(self, image: bytearray, slot: Slot, data: bytes) -> None:
+        key = hash_bytes(data)
+        if key in self._base_keys:
+            raise AdapterError(
+                f"{slot.source}: expected a matrix that no base tensor equals, found the bytes of "
+                f"{self._base_keys[key]}; the runtime refuses a key that program and foundation "
+                "both have: train the adapter, or leave this module out of it"
+            )
+        assert slot.data_at is not None
+        image[slot.data_at : slot.data_at + slot.size] = data
+        self._write_key(image, slot, key)
+
+    def _write_key(self, image: bytearray, slot: Slot, key: str) -> None:
+        expected = slot.key.encode()
+        for at in slot.places:
+            found = bytes(image[at : at + len(expected)])
+            if found != expected:
+                raise ArtifactError(
+                    f"{self._template.where}: {slot.name}: expected its placeholder's key at byte "
+                    f"{at}, found {found!r}; the template is altered, compile it or fetch it again"
+                )
+            image[at : at + len(expected)] = key.encode()
+
+
+def _expand(template: Template) -> bytearray:
+    """The whole program, with zeros for an adapter's data."""
+    content = template.map
+    image, at = bytearray(content.program_size), 0
+    for begin, end in stored_ranges(content.slots, content.program_size):
+        image[begin:end] = template.program[at : at + end - begin]
+        at += end - begin
+    if at != len(template.program) or len(image) != content.program_size:
+        raise ArtifactError(
+            f"{template.where}: expected {at} bytes of program, found {len(template.program)}; "
+            "the template is altered, compile it or fetch it again"
+        )
+    return image

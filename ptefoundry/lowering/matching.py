@@ -1,0 +1,148 @@
+"""Matching the keys of compiled files with the tensors that went into the compiler.
+
+A key stands for a tensor whose bytes it is the sha256 of, so tensors must all
+differ. Whatever stays unmatched on either side is an error: a tensor that the
+compiler had changed would be missing here, and could not be linked.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ptefoundry.digest import hash_bytes
+from ptefoundry.errors import BuildError
+from ptefoundry.lowering.placeholders import PlaceholderModel
+from ptefoundry.lowering.ptd import DataFile
+from ptefoundry.lowering.pte import Program
+from ptefoundry.lowering.segments import PlacedKey
+from ptefoundry.lowering.template import Entry, Kind, Slot
+
+_CONTENT_KEY_LENGTH = 64
+
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor that went into the compiler, before it is known where it came out."""
+
+    name: str
+    kind: Kind
+    shape: tuple[int, ...]
+    data: bytes | memoryview
+
+
+@dataclass(frozen=True)
+class Matched:
+    """What a template's map tells of the compiled files."""
+
+    slots: tuple[Slot, ...]
+    entries: tuple[Entry, ...]
+    fixed: bytes
+    """The constants of the architecture, one after the other."""
+
+
+def match_files(placeholders: PlaceholderModel, program: Program, foundation: DataFile) -> Matched:
+    """Find every tensor in a program and a foundation that were compiled from it.
+
+    Raises:
+        BuildError: a key or a tensor has no partner.
+    """
+    tensors = dict(_tensors_by_key(placeholders))
+    places = _find_places(program)
+    data = {entry.key: entry.offset for entry in program.entries}
+    stored = {entry.digest for entry in foundation.entries}
+    slots, fixed = [], bytearray()
+    for key, tensor in tensors.items():
+        if tensor.kind == "fixed" and key not in stored:
+            continue  # the program has it in its own constants
+        data_at = len(fixed) if tensor.kind == "fixed" else data.get(key)
+        if tensor.kind == "fixed":
+            fixed += tensor.data
+        slots.append(_make_slot(tensor, key, places[key], data_at))
+    _check_complete(tensors, slots, program, foundation)
+    entries = tuple(_entries({slot.key: slot for slot in slots}, foundation))
+    return Matched(tuple(slots), entries, bytes(fixed))
+
+
+def _tensors_by_key(placeholders: PlaceholderModel) -> Iterator[tuple[str, Tensor]]:
+    seen = set()
+    groups: dict[Kind, dict[str, torch.Tensor]] = {
+        "base": placeholders.base,
+        "adapter": placeholders.adapter,
+        "fixed": placeholders.fixed,
+    }
+    for kind, tensors in groups.items():
+        for name, tensor in tensors.items():
+            data = memoryview(tensor.numpy()).cast("B")
+            key = hash_bytes(data)
+            if key not in seen:
+                seen.add(key)
+                yield key, Tensor(name, kind, tuple(tensor.shape), data)
+            elif kind != "fixed":  # layers have equal constants, the first one names them
+                raise BuildError(f"{name}: expected a placeholder of its own, found another's")
+
+
+def _find_places(program: Program) -> defaultdict[str, list[int]]:
+    """Key -> byte offsets at which it stands in a program."""
+    placed: list[PlacedKey] = [entry.placed_key for entry in program.entries]
+    for method in program.methods:
+        for delegate in method.delegates:
+            placed += delegate.placed_keys
+    places = defaultdict(list)
+    for one in placed:
+        places[one.key].append(one.at)
+    return places
+
+
+def _make_slot(tensor: Tensor, key: str, places: list[int], data_at: int | None) -> Slot:
+    return Slot(
+        name=tensor.name,
+        kind=tensor.kind,
+        source=tensor.name,
+        encoding="fp32",
+        shape=tensor.shape,
+        size=len(tensor.data),
+        key=key,
+        places=tuple(sorted(places)),
+        data_at=data_at,
+    )
+
+
+def _entries(slots: dict[str, Slot], foundation: DataFile) -> Iterator[Entry]:
+    for entry in foundation.entries:
+        slot, layout = slots[entry.digest], entry.layout
+        yield Entry(
+            name=None if entry.key == entry.digest else entry.key,
+            slot=slot.name,
+            scalar_type=layout.scalar_type if layout else None,
+            sizes=layout.sizes if layout else (),
+            dim_order=layout.dim_order if layout else (),
+        )
+
+
+def _check_complete(
+    tensors: dict[str, Tensor], slots: list[Slot], program: Program, foundation: DataFile
+) -> None:
+    stored = {entry.digest for entry in foundation.entries}
+    own = {entry.digest for entry in program.entries}
+    lost = [
+        slot.name for slot in slots if slot.key not in (own if slot.kind == "adapter" else stored)
+    ]
+    if lost:
+        raise BuildError(
+            f"compiled files: expected {len(slots)} tensors of the model as they are, found no "
+            f"{', '.join(lost[:3])}; the exporter changes or drops weights, so that they cannot "
+            "be linked"
+        )
+    adapter = {key for key, tensor in tensors.items() if tensor.kind == "adapter"}
+    keys = {key for key in _find_places(program) if len(key) == _CONTENT_KEY_LENGTH}
+    strange = sorted((keys | stored) - tensors.keys()) + sorted(own - adapter)
+    if strange:
+        raise BuildError(
+            f"compiled files: expected tensors of the model only, found {len(strange)} others "
+            f"({strange[0]}); the exporter makes constants that follow from weights"
+        )

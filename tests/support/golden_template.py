@@ -1,0 +1,73 @@
+"""Canonical bases and adapters for the golden template, written without torch.
+
+`tests/golden/template-v1` holds the templates of a Qwen2 with one layer: `base`, and
+`adapter` for wq with rank 8 and w2 with rank 2. To make them anew, compile each of
+their recipes: `compile_template(load_template(folder).map.recipe, folder)`.
+"""
+
+import json
+import random
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ptefoundry.digest import hash_json
+from ptefoundry.files import write_json
+from ptefoundry.lowering.template import MAP_FILE, load_template
+from support.tiny_adapters import Tensor, write_tensors
+
+TEMPLATES = Path(__file__).parents[1] / "golden" / "template-v1"
+WQ, W2 = "layers.0.attention.wq", "layers.0.feed_forward.w2"
+SIGNATURE = {WQ: 8, W2: 2}
+
+Tensors = dict[str, Tensor]
+
+
+def base_tensors(*, seed: int = 0) -> Tensors:
+    """Random fp32 tensors of the base."""
+    slots = load_template(TEMPLATES / "base").map.of_kind("base")
+    return {slot.name: random_tensor(slot.shape, f"{seed} {slot.name}") for slot in slots}
+
+
+def adapter_tensors(*, seed: int = 0) -> Tensors:
+    """Random fp32 tensors of an adapter."""
+    slots = load_template(TEMPLATES / "adapter").map.of_kind("adapter")
+    return {slot.name: random_tensor(slot.shape, f"{seed} {slot.name}") for slot in slots}
+
+
+def random_tensor(shape: tuple[int, ...], seed: str) -> Tensor:
+    count = 1
+    for size in shape:
+        count *= size
+    numbers = random.Random(seed)
+    data = struct.pack(f"<{count}f", *(numbers.uniform(-1, 1) for _ in range(count)))
+    return "F32", shape, data
+
+
+def write_base(folder: Path, tensors: Tensors | None = None) -> Path:
+    """A canonical base of the template's architecture."""
+    folder.mkdir(parents=True)
+    architecture = load_template(TEMPLATES / "base").map.recipe.architecture
+    write_json(folder / "config.json", architecture)
+    write_tensors(folder / "model.safetensors", tensors or base_tensors())
+    return folder
+
+
+def write_adapter(
+    folder: Path, tensors: Tensors | None = None, modules: dict[str, int] | None = None
+) -> Path:
+    """A canonical adapter, of the template's signature where nothing else is said."""
+    folder.mkdir(parents=True)
+    info = {"format_version": 1, "modules": modules or SIGNATURE, "source": {}}
+    write_json(folder / "adapter.json", info)
+    write_tensors(folder / "adapter.safetensors", tensors or adapter_tensors())
+    return folder
+
+
+def edit_map(folder: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    """Change a template's map so that its checksum still fits."""
+    path = folder / MAP_FILE
+    content = json.loads(path.read_text())["template"]
+    edit(content)
+    path.write_text(json.dumps({"sha256": hash_json(content), "template": content}))
