@@ -14,7 +14,7 @@ from ptefoundry.lowering.build import build_adapter, build_foundation
 from ptefoundry.lowering.full_export import export_in_full
 from ptefoundry.lowering.ptd import read_ptd
 from ptefoundry.lowering.store import TemplateStore
-from ptefoundry.lowering.templates import build_templates
+from ptefoundry.lowering.templates import build_templates, list_recipes
 from ptefoundry.model.eager import load_model
 from ptefoundry.model.parity import load_answers, make_reference
 from ptefoundry.model.quantized import make_quantized_reference
@@ -69,7 +69,7 @@ def test_programs_compute_the_quantized_model(
     store = TemplateStore(tmp_path / "store")
     signature = load_adapter(canonical.adapter).modules
     templates, built = tmp_path / "templates", tmp_path / "built"
-    build_templates(canonical.base, [signature], params, [store], templates, toolchain="test")
+    build_templates(list_recipes(canonical.base, [signature], params, "test"), [store], templates)
     build_foundation(canonical.base, templates, built)
     build_adapter(canonical.adapter, templates, built, tmp_path / "red.pte")
     red, foundation = tmp_path / "red.pte", built / "foundation.ptd"
