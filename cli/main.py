@@ -8,7 +8,7 @@ import typer
 
 from ptefoundry.errors import FoundryError
 
-from . import adapter, build, doctor, init, inspect, plan, run
+from . import adapter, build, doctor, init, inspect, plan, run, template
 
 INTERRUPTED = 130
 _UNEXPECTED = 1
@@ -46,6 +46,7 @@ app.command("plan")(plan.plan)
 app.command("build")(build.build)
 app.command("inspect")(inspect.inspect)
 app.command("run")(run.run)
+app.add_typer(template.app)
 app.command("doctor")(doctor.doctor)
 
 

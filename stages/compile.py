@@ -6,7 +6,7 @@ from pathlib import Path
 from ptefoundry.adapter.signatures import load_signatures
 from ptefoundry.digest import hash_json
 from ptefoundry.lowering.store import workspace_stores
-from ptefoundry.lowering.templates import build_templates
+from ptefoundry.lowering.templates import build_templates, list_recipes
 from ptefoundry.params import load_params
 from ptefoundry.toolchain import describe_section
 
@@ -23,14 +23,13 @@ def main() -> None:
     parser.add_argument("--signatures", type=Path)
     parser.add_argument("--into", type=Path, required=True)
     arguments = parser.parse_args()
-    build_templates(
+    recipes = list_recipes(
         arguments.base,
         load_signatures(arguments.signatures) if arguments.signatures else [],
         load_params(Path.cwd()).backends.xnnpack,
-        workspace_stores(Path.cwd()),
-        arguments.into,
-        toolchain=hash_json(describe_section(_SECTION)),
+        hash_json(describe_section(_SECTION)),
     )
+    build_templates(recipes, workspace_stores(Path.cwd()), arguments.into)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def compile_template(recipe: Recipe, into: Path) -> None:
     eos_ids = options.pop("eos_ids")
     del options["backend"]
     params = XnnpackParams(**options)
-    placeholders = placeholder_model(config, recipe.signature, params.context_length)
+    placeholders = placeholder_model(config, recipe.signature, params)
     with scratch_folder(into) as folder:
         program, foundation = folder / "program.pte", folder / "foundation.ptd"
         compiled = compile_program(placeholders.model, config, params, eos_ids)

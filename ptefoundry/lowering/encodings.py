@@ -1,15 +1,41 @@
 """How a program's constant follows from a canonical tensor, as named functions.
 
 A template's map names the encoding of each slot, so that linking needs to know
-nothing else of how a tensor is stored.
+nothing else of how a tensor is stored. Names are `fp32`, and for embedding tables
+of integers `embedding <bits>,<group> weight` and `embedding <bits>,<group> scales`.
 """
 
+import re
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 from ptefoundry.raw_tensors import RawTensors
 
+if TYPE_CHECKING:
+    import torch
+
 Encoding = Callable[[RawTensors, str], Iterator[bytes]]
 """Yields a slot's bytes in pieces, given a file and the name of a tensor in it."""
+
+FP32 = "fp32"
+_EMBEDDING = re.compile(r"embedding ([48]),(0|[1-9][0-9]*) (weight|scales)")
+_PIECE_BYTES = 8 << 20
+
+
+def find_encoding(name: str) -> Encoding | None:
+    """The function of a name, None if there is none."""
+    if name == FP32:
+        return encode_fp32
+    if match := _EMBEDDING.fullmatch(name):
+        bits, group, part = match.groups()
+        return partial(encode_embedding, bits=int(bits), group=int(group), part=part)
+    return None
+
+
+def embedding_encoding(bits: int, group: int, part: Literal["weight", "scales"]) -> str:
+    """Name of the encoding of a part of a quantized embedding table."""
+    return f"embedding {bits},{group} {part}"
 
 
 def encode_fp32(tensors: RawTensors, name: str) -> Iterator[bytes]:
@@ -28,4 +54,34 @@ def encode_fp32(tensors: RawTensors, name: str) -> Iterator[bytes]:
             yield (np.frombuffer(piece, "<u2").astype("<u4") << 16).tobytes()
 
 
-ENCODINGS: dict[str, Encoding] = {"fp32": encode_fp32}
+def encode_embedding(
+    tensors: RawTensors, name: str, *, bits: int, group: int, part: str
+) -> Iterator[bytes]:
+    """Integers or scales of an embedding table, by the code that quantizes the model.
+
+    Each row is quantized on its own, so blocks of rows give the bytes of the whole.
+    """
+    from ptefoundry.model.embedding import QuantizedEmbedding, quantize_rows
+
+    rows, columns = tensors.tensors[name].shape
+    for block in _row_blocks(encode_fp32(tensors, name), rows, columns):
+        quantized = QuantizedEmbedding(bits, *quantize_rows(block, bits, group or columns))
+        data = quantized.weight if part == "weight" else quantized.scales
+        yield data.contiguous().numpy().tobytes()
+
+
+def _row_blocks(pieces: Iterator[bytes], rows: int, columns: int) -> "Iterator[torch.Tensor]":
+    """Whole rows of an fp32 table [rows, columns], some megabytes at a time."""
+    import torch
+
+    row_bytes, pending = 4 * columns, b""
+    for piece in pieces:
+        pending += piece
+        whole = len(pending) // row_bytes * row_bytes
+        if whole:
+            data = bytearray(pending[:whole])
+            yield torch.frombuffer(data, dtype=torch.float32).view(-1, columns)
+            rows -= whole // row_bytes
+        pending = pending[whole:]
+    assert rows == 0
+    assert not pending

@@ -10,6 +10,7 @@ for by their number in the schema, as the format's binary layout defines them
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from ptefoundry.errors import ArtifactError
 
@@ -45,6 +46,16 @@ class Buffer:
             )
         return self.data[at : at + size]
 
+    def text(self, at: int, size: int) -> str:
+        """`size` bytes of UTF-8 from a byte offset."""
+        try:
+            return str(self.slice(at, size), "utf-8")
+        except UnicodeDecodeError as error:
+            raise ArtifactError(
+                f"{self.name}: expected UTF-8 text at byte {at}, found other bytes; "
+                "the file is altered, build or fetch it again"
+            ) from error
+
     def root(self) -> "Table":
         """The root table."""
         return Table(self, self.number("I", 0))
@@ -57,11 +68,17 @@ class Table:
     buffer: Buffer
     at: int
 
+    @cached_property
+    def _vtable(self) -> tuple[int, int]:
+        """Byte offset and size of the table of fields."""
+        at = self.at - self.buffer.number("i", self.at)
+        return at, self.buffer.number("H", at)
+
     def _field(self, number: int) -> int | None:
         """Byte offset of a field, None where it has its default."""
-        vtable = self.at - self.buffer.number("i", self.at)
+        vtable, size = self._vtable
         slot = 4 + 2 * number
-        if slot >= self.buffer.number("H", vtable):
+        if slot >= size:
             return None
         offset = self.buffer.number("H", vtable + slot)
         return self.at + offset if offset else None
@@ -83,16 +100,7 @@ class Table:
     def string(self, number: int) -> str:
         """A field that is a string; empty where absent."""
         at = self.string_at(number)
-        if at is None:
-            return ""
-        offset, size = at
-        try:
-            return str(self.buffer.slice(offset, size), "utf-8")
-        except UnicodeDecodeError as error:
-            raise ArtifactError(
-                f"{self.buffer.name}: expected UTF-8 text at byte {offset}, found other bytes; "
-                "the file is altered, build or fetch it again"
-            ) from error
+        return "" if at is None else self.buffer.text(*at)
 
     def string_at(self, number: int) -> tuple[int, int] | None:
         """Byte offset and size of a string field's text, None where absent."""

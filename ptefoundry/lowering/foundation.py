@@ -18,7 +18,7 @@ from pathlib import Path
 from ptefoundry.base.config import load_config
 from ptefoundry.errors import ArtifactError, CheckpointError
 from ptefoundry.files import atomic_writer, write_json
-from ptefoundry.lowering.encodings import ENCODINGS
+from ptefoundry.lowering.encodings import find_encoding
 from ptefoundry.lowering.flat_tensor import DataKey, DataLayout, lay_out
 from ptefoundry.lowering.ptd import DataFile, read_ptd
 from ptefoundry.lowering.readback import check_foundation
@@ -162,7 +162,9 @@ def _read_slot(tensors: RawTensors, template: Template, slot: Slot) -> Iterator[
         assert slot.data_at is not None
         yield template.fixed[slot.data_at : slot.data_at + slot.size]
     else:
-        yield from ENCODINGS[slot.encoding](tensors, slot.source)
+        encode = find_encoding(slot.encoding)
+        assert encode is not None  # the map was checked
+        yield from encode(tensors, slot.source)
 
 
 def _lay_out(

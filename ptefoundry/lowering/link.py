@@ -7,7 +7,9 @@ bytes and a hash of each matrix.
 
 Equal matrices of an adapter, such as an untrained `lora_b` in every layer, have
 one key; it then stands several times in the program's table, each time with its
-bytes, and the runtime takes the first. (A full export would store them once.)
+bytes, and the runtime takes the first. A full export would store them once; in
+every other case the bytes are those of a full export, but for the numbers of
+norms of a base that are equal.
 """
 
 from pathlib import Path
@@ -16,7 +18,7 @@ from ptefoundry.adapter.convert import TENSORS_FILE, CanonicalAdapter
 from ptefoundry.digest import hash_bytes
 from ptefoundry.errors import AdapterError, ArtifactError
 from ptefoundry.files import atomic_writer
-from ptefoundry.lowering.encodings import ENCODINGS
+from ptefoundry.lowering.encodings import encode_fp32
 from ptefoundry.lowering.foundation import Foundation
 from ptefoundry.lowering.readback import check_program
 from ptefoundry.lowering.template import Slot, Template, stored_ranges
@@ -109,7 +111,7 @@ class Linker:
                     "convert the adapter again"
                 )
         for slot in slots.values():
-            self._fill_slot(image, slot, b"".join(ENCODINGS[slot.encoding](tensors, slot.source)))
+            self._fill_slot(image, slot, b"".join(encode_fp32(tensors, slot.source)))
 
     def _fill_slot(self, image: bytearray, slot: Slot, data: bytes) -> None:
         key = hash_bytes(data)

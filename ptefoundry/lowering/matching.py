@@ -8,31 +8,16 @@ compiler had changed would be missing here, and could not be linked.
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ptefoundry.digest import hash_bytes
 from ptefoundry.errors import BuildError
-from ptefoundry.lowering.placeholders import PlaceholderModel
+from ptefoundry.lowering.placeholders import Placeholder, PlaceholderModel
 from ptefoundry.lowering.ptd import DataFile
 from ptefoundry.lowering.pte import Program
 from ptefoundry.lowering.segments import PlacedKey
-from ptefoundry.lowering.template import Entry, Kind, Slot
+from ptefoundry.lowering.template import Entry, Slot
 
 _CONTENT_KEY_LENGTH = 64
-
-
-if TYPE_CHECKING:
-    import torch
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """A tensor that went into the compiler, before it is known where it came out."""
-
-    name: str
-    kind: Kind
-    shape: tuple[int, ...]
-    data: bytes | memoryview
 
 
 @dataclass(frozen=True)
@@ -51,39 +36,33 @@ def match_files(placeholders: PlaceholderModel, program: Program, foundation: Da
     Raises:
         BuildError: a key or a tensor has no partner.
     """
-    tensors = dict(_tensors_by_key(placeholders))
+    constants = _constants_by_key(placeholders)
     places = _find_places(program)
     data = {entry.key: entry.offset for entry in program.entries}
     stored = {entry.digest for entry in foundation.entries}
     slots, fixed = [], bytearray()
-    for key, tensor in tensors.items():
-        if tensor.kind == "fixed" and key not in stored:
+    for key, constant in constants.items():
+        if constant.kind == "fixed" and key not in stored:
             continue  # the program has it in its own constants
-        data_at = len(fixed) if tensor.kind == "fixed" else data.get(key)
-        if tensor.kind == "fixed":
-            fixed += tensor.data
-        slots.append(_make_slot(tensor, key, places[key], data_at))
-    _check_complete(tensors, slots, program, foundation)
+        data_at = len(fixed) if constant.kind == "fixed" else data.get(key)
+        if constant.kind == "fixed":
+            fixed += constant.data
+        slots.append(_make_slot(constant, key, places[key], data_at))
+    _check_complete(constants, slots, program, foundation)
     entries = tuple(_entries({slot.key: slot for slot in slots}, foundation))
     return Matched(tuple(slots), entries, bytes(fixed))
 
 
-def _tensors_by_key(placeholders: PlaceholderModel) -> Iterator[tuple[str, Tensor]]:
-    seen = set()
-    groups: dict[Kind, dict[str, torch.Tensor]] = {
-        "base": placeholders.base,
-        "adapter": placeholders.adapter,
-        "fixed": placeholders.fixed,
-    }
-    for kind, tensors in groups.items():
-        for name, tensor in tensors.items():
-            data = memoryview(tensor.numpy()).cast("B")
-            key = hash_bytes(data)
-            if key not in seen:
-                seen.add(key)
-                yield key, Tensor(name, kind, tuple(tensor.shape), data)
-            elif kind != "fixed":  # layers have equal constants, the first one names them
-                raise BuildError(f"{name}: expected a placeholder of its own, found another's")
+def _constants_by_key(placeholders: PlaceholderModel) -> dict[str, Placeholder]:
+    found: dict[str, Placeholder] = {}
+    for constant in placeholders.constants:
+        first = found.setdefault(hash_bytes(constant.data), constant)
+        # Layers have equal constants of the architecture, the first one names them.
+        if first is not constant and constant.kind != "fixed":
+            raise BuildError(
+                f"{constant.name}: expected a placeholder of its own, found that of {first.name}"
+            )
+    return found
 
 
 def _find_places(program: Program) -> defaultdict[str, list[int]]:
@@ -98,14 +77,14 @@ def _find_places(program: Program) -> defaultdict[str, list[int]]:
     return places
 
 
-def _make_slot(tensor: Tensor, key: str, places: list[int], data_at: int | None) -> Slot:
+def _make_slot(constant: Placeholder, key: str, places: list[int], data_at: int | None) -> Slot:
     return Slot(
-        name=tensor.name,
-        kind=tensor.kind,
-        source=tensor.name,
-        encoding="fp32",
-        shape=tensor.shape,
-        size=len(tensor.data),
+        name=constant.name,
+        kind=constant.kind,
+        source=constant.source,
+        encoding=constant.encoding,
+        shape=constant.shape,
+        size=len(constant.data),
         key=key,
         places=tuple(sorted(places)),
         data_at=data_at,
@@ -125,7 +104,7 @@ def _entries(slots: dict[str, Slot], foundation: DataFile) -> Iterator[Entry]:
 
 
 def _check_complete(
-    tensors: dict[str, Tensor], slots: list[Slot], program: Program, foundation: DataFile
+    constants: dict[str, Placeholder], slots: list[Slot], program: Program, foundation: DataFile
 ) -> None:
     stored = {entry.digest for entry in foundation.entries}
     own = {entry.digest for entry in program.entries}
@@ -138,9 +117,9 @@ def _check_complete(
             f"{', '.join(lost[:3])}; the exporter changes or drops weights, so that they cannot "
             "be linked"
         )
-    adapter = {key for key, tensor in tensors.items() if tensor.kind == "adapter"}
+    adapter = {key for key, constant in constants.items() if constant.kind == "adapter"}
     keys = {key for key in _find_places(program) if len(key) == _CONTENT_KEY_LENGTH}
-    strange = sorted((keys | stored) - tensors.keys()) + sorted(own - adapter)
+    strange = sorted((keys | stored) - constants.keys()) + sorted(own - adapter)
     if strange:
         raise BuildError(
             f"compiled files: expected tensors of the model only, found {len(strange)} others "

@@ -11,9 +11,12 @@ import math
 import mmap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ptefoundry.base.config import ModelConfig
+from ptefoundry.lowering.encodings import FP32, embedding_encoding
+from ptefoundry.lowering.template import Kind
+from ptefoundry.params import EmbeddingScheme, XnnpackParams
 
 if TYPE_CHECKING:
     import torch
@@ -25,34 +28,54 @@ _CACHES = ("k_cache", "v_cache")
 
 
 @dataclass(frozen=True)
+class Placeholder:
+    """One constant of the model."""
+
+    name: str
+    kind: Kind
+    source: str
+    """Canonical tensor that it stands for."""
+    encoding: str
+    """How it is made of that; see `ptefoundry.lowering.encodings`."""
+    shape: tuple[int, ...]
+    """Of the canonical tensor."""
+    tensor: "torch.Tensor"
+    """As the compiler sees it."""
+
+    @property
+    def data(self) -> memoryview:
+        """Its bytes."""
+        return memoryview(self.tensor.numpy()).cast("B")
+
+
+@dataclass(frozen=True)
 class PlaceholderModel:
-    """A model without weights, and its tensors by canonical name, fp32 all."""
+    """A model without weights, and all of its constants."""
 
     model: "Transformer"
-    base: dict[str, "torch.Tensor"]
-    adapter: dict[str, "torch.Tensor"]
-    fixed: dict[str, "torch.Tensor"]
-    """Constants that follow from the architecture alone."""
+    constants: tuple[Placeholder, ...]
 
 
 def placeholder_model(
-    config: ModelConfig, signature: Mapping[str, int], context: int
+    config: ModelConfig, signature: Mapping[str, int], params: XnnpackParams
 ) -> PlaceholderModel:
     """Make the model of a base with an adapter of the signature, empty for none.
 
     Args:
         config: shape of the base.
         signature: rank by canonical path of each adapted linear.
-        context: length of the caches in tokens.
+        params: length of the caches, and how to quantize.
+
+    Raises:
+        ConfigError: the model cannot be quantized so.
     """
     import torch
-    from executorch.extension.llm.custom_ops import custom_ops  # noqa: F401  registers llama::
 
     from ptefoundry.model.lora import add_adapter
     from ptefoundry.model.transformer import Transformer
 
     with torch.device("meta"):
-        model = Transformer(config, context)
+        model = Transformer(config, params.context_length)
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
     if config.tied_embeddings:
         del shapes[_OUTPUT]
@@ -61,9 +84,46 @@ def placeholder_model(
     model.load_state_dict({**base, **tied}, assign=True)
     adapter = _placeholders(_adapter_shapes(config, signature), first=1 + len(base))
     add_adapter(model, signature, adapter)
-    model.eval().requires_grad_(requires_grad=False)
     fixed = {name: buffer for name, buffer in model.named_buffers() if not name.endswith(_CACHES)}
-    return PlaceholderModel(model, base, adapter, fixed)
+    table: list[Placeholder] = []
+    if params.embedding_scheme is not None:
+        table = _quantize_table(model, params.embedding_scheme)
+        if config.tied_embeddings:
+            table.append(_plain("base", _OUTPUT, base[_EMBEDDINGS], source=_EMBEDDINGS))
+        del base[_EMBEDDINGS]
+    model.eval().requires_grad_(requires_grad=False)
+    constants = (
+        *table,
+        *(_plain("base", name, tensor) for name, tensor in base.items()),
+        *(_plain("adapter", name, tensor) for name, tensor in adapter.items()),
+        *(_plain("fixed", name, tensor) for name, tensor in fixed.items()),
+    )
+    return PlaceholderModel(model, constants)
+
+
+def _plain(
+    kind: Kind, name: str, tensor: "torch.Tensor", *, source: str | None = None
+) -> Placeholder:
+    return Placeholder(name, kind, source or name, FP32, tuple(tensor.shape), tensor)
+
+
+def _quantize_table(model: "Transformer", scheme: EmbeddingScheme) -> list[Placeholder]:
+    from ptefoundry.model.embedding import quantize_embedding
+
+    shape = tuple(model.tok_embeddings.weight.shape)
+    quantize_embedding(model, scheme)
+    parts: tuple[Literal["weight", "scales"], ...] = ("weight", "scales")
+    return [
+        Placeholder(
+            name=f"tok_embeddings.{part}",
+            kind="base",
+            source=_EMBEDDINGS,
+            encoding=embedding_encoding(scheme.bits, scheme.group, part),
+            shape=shape,
+            tensor=getattr(model.tok_embeddings, part).contiguous(),
+        )
+        for part in parts
+    ]
 
 
 def _adapter_shapes(

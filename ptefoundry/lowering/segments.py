@@ -210,8 +210,9 @@ def read_named_data(layout: Layout, field: int) -> tuple[NamedData, ...]:
 def read_placed_key(table: Table, number: int) -> PlacedKey:
     """A string field and where in the file its text stands; an absent one is empty, at 0."""
     place = table.string_at(number)
-    at = 0 if place is None else table.buffer.start + place[0]
-    return PlacedKey(table.string(number), at)
+    if place is None:
+        return PlacedKey("", 0)
+    return PlacedKey(table.buffer.text(*place), table.buffer.start + place[0])
 
 
 def _tensor_layout(table: Table | None) -> TensorLayout | None:

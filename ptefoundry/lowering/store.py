@@ -4,11 +4,13 @@ A store is a folder of templates, each named by its recipe's key. A workspace ma
 have one in git, and each user has one among the caches.
 """
 
+import contextlib
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ptefoundry.errors import ArtifactError
+from ptefoundry.errors import ArtifactError, VerificationError
 from ptefoundry.lowering.template import MAP_FILE, Recipe, Template, load_template, save_template
 from ptefoundry.workspace import cache_folder
 
@@ -40,19 +42,64 @@ class TemplateStore:
         return template
 
     def add(self, template: Template) -> Path:
-        """Keep a template; returns its folder."""
-        folder = self.folder / template.map.recipe.key
-        save_template(template, folder)
+        """Keep a template, unless it is here; returns its folder. Several processes may.
+
+        Raises:
+            ArtifactError: it is here, but damaged.
+        """
+        key = template.map.recipe.key
+        folder = self.folder / key
+        if self.find(key) is None:
+            with self.scratch() as scratch:
+                save_template(template, scratch / key)
+                try:
+                    (scratch / key).rename(folder)
+                except OSError:
+                    # Another process has just put the same template there.
+                    if not folder.is_dir():
+                        raise
         return folder
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A new folder in the store's, gone after the block."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".", suffix=".tmp") as name:
+            yield Path(name)
+
+    def size(self, key: str) -> int:
+        """Bytes of a template's files."""
+        return sum(file.stat().st_size for file in (self.folder / key).iterdir())
 
     def keys(self) -> Iterator[str]:
         """Keys of all templates, in order."""
-        return (path.parent.name for path in sorted(self.folder.glob(f"*/{MAP_FILE}")))
+        return (path.parent.name for path in sorted(self.folder.glob(f"[!.]*/{MAP_FILE}")))
 
 
 def workspace_stores(root: Path) -> tuple[TemplateStore, TemplateStore]:
     """Where a workspace's templates come from: its own folder, then the user's cache."""
     return TemplateStore(root / WORKSPACE_STORE), TemplateStore(cache_folder() / "templates")
+
+
+def verify_template(template: Template, store: TemplateStore) -> None:
+    """Compile a template anew, with its scratch files in a store, and compare all bytes.
+
+    Raises:
+        VerificationError: they differ.
+        BuildError: it cannot be compiled.
+    """
+    from ptefoundry.lowering.compile import compile_template
+
+    with store.scratch() as scratch:
+        compile_template(template.map.recipe, scratch / "template")
+        fresh = load_template(scratch / "template")
+    for part in ("map", "program", "fixed"):
+        if getattr(fresh, part) != getattr(template, part):
+            raise VerificationError(
+                f"{template.where}: expected the {part} that a fresh compilation gives, found "
+                "another; the template is altered or of another toolchain, delete it and run "
+                "`ptefoundry build`"
+            )
 
 
 def obtain_template(recipe: Recipe, stores: Sequence[TemplateStore]) -> Template:
@@ -68,6 +115,8 @@ def obtain_template(recipe: Recipe, stores: Sequence[TemplateStore]) -> Template
             return found
     from ptefoundry.lowering.compile import compile_template
 
-    folder = stores[-1].folder / recipe.key
-    compile_template(recipe, folder)
-    return load_template(folder)
+    with stores[-1].scratch() as scratch:
+        compile_template(recipe, scratch / recipe.key)
+        template = load_template(scratch / recipe.key)
+    stores[-1].add(template)
+    return template

@@ -25,7 +25,7 @@ from pydantic.dataclasses import dataclass
 from ptefoundry.digest import hash_bytes, hash_json
 from ptefoundry.errors import ArtifactError
 from ptefoundry.files import assembled_folder, write_bytes, write_text
-from ptefoundry.lowering.encodings import ENCODINGS
+from ptefoundry.lowering.encodings import find_encoding
 
 FORMAT_VERSION = 1
 BASE_TEMPLATE = "base"
@@ -221,8 +221,8 @@ def _check_map(path: Path, template: TemplateMap) -> None:
     if unknown := sorted({entry.slot for entry in template.foundation} - names):
         raise broken("foundation", f"names of slots, found {unknown[0]!r}")
     for slot in template.slots:
-        if slot.encoding not in ENCODINGS:
-            raise broken(f"{slot.name}.encoding", f"one of {', '.join(ENCODINGS)}")
+        if find_encoding(slot.encoding) is None:
+            raise broken(f"{slot.name}.encoding", f"a known one, found {slot.encoding!r}")
         if (slot.data_at is None) != (slot.kind == "base"):
             raise broken(f"{slot.name}.data_at", "an offset, or none for a base's tensor")
     if any(begin > end for begin, end in stored_ranges(template.slots, template.program_size)):

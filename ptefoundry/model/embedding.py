@@ -62,12 +62,12 @@ def quantize_embedding(model: "Transformer", scheme: EmbeddingScheme) -> None:
             f"{columns} columns, found {scheme.bits},{scheme.group}; take a divisor, or 0 for "
             "one group a row"
         )
-    values, scales = _quantize(table, scheme.bits, group)
+    values, scales = quantize_rows(table, scheme.bits, group)
     model.set_submodule("tok_embeddings", QuantizedEmbedding(scheme.bits, values, scales))
 
 
-def _quantize(table: torch.Tensor, bits: int, group: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Integers int8 [vocab, dim] and scales fp32 [vocab, groups]."""
+def quantize_rows(table: torch.Tensor, bits: int, group: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Integers int8 [rows, dim] and scales fp32 [rows, groups] of fp32 rows [rows, dim]."""
     from torchao.quantization import IntxWeightOnlyConfig, quantize_
     from torchao.quantization.granularity import PerGroup
 

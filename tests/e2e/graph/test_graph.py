@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ptefoundry.digest import hash_file
-from support.tiny_models import save_tiny_adapter
+from support.tiny_models import save_tiny_adapter, save_tiny_base
 from support.tiny_workspace import TinyWorkspace
 
 ALL_STAGES = {
@@ -92,6 +92,7 @@ def test_export_option_rebuilds_programs_but_fetches_nothing(make_workspace: Mak
     assert sorted(workspace.repro()) == [
         "bundle",
         "compile@xnnpack",
+        "foundation@xnnpack",
         "link@xnnpack-blue",
         "link@xnnpack-red",
         "quantized-reference-base@xnnpack",
@@ -106,6 +107,28 @@ def test_export_option_rebuilds_programs_but_fetches_nothing(make_workspace: Mak
     metrics = workspace.root / "artifacts/smoke/xnnpack/red/metrics.json"
     parity = json.loads(metrics.read_text())["parity"]
     assert parity["quantization"]["logits"] > parity["prefill_logits"]
+
+
+def test_other_weights_of_a_base_compile_nothing(make_workspace: MakeWorkspace) -> None:
+    workspace = make_workspace()
+    workspace.repro()
+    foundation = hash_file(_foundation(workspace))
+    save_tiny_base(workspace.root / "models/base", seed=5)
+    stages = workspace.repro()
+    assert {"convert-base", "foundation@xnnpack", "link@xnnpack-red", "bundle"} <= set(stages)
+    assert not {"signatures", "compile@xnnpack", "convert-adapter@red"} & set(stages)
+    assert hash_file(_foundation(workspace)) != foundation
+
+
+def test_an_adapter_of_another_rank_is_compiled_for(make_workspace: MakeWorkspace) -> None:
+    workspace = make_workspace()
+    workspace.repro()
+    program = hash_file(workspace.root / "artifacts/link/xnnpack/blue.pte")
+    save_tiny_adapter(workspace.root / "models/base", workspace.root / "models/red", rank=2)
+    stages = workspace.repro()
+    assert {"signatures", "compile@xnnpack", "link@xnnpack-red"} <= set(stages)
+    assert not {"foundation@xnnpack", "smoke@xnnpack-blue"} & set(stages)
+    assert hash_file(workspace.root / "artifacts/link/xnnpack/blue.pte") == program
 
 
 def test_adding_an_adapter_builds_only_that(make_workspace: MakeWorkspace) -> None:

@@ -7,11 +7,14 @@ import pytest
 import torch
 from integration.lowering.runtime import eager_logits, runtime_logits
 
-from ptefoundry.adapter.convert import convert_adapter
+from ptefoundry.adapter.convert import convert_adapter, load_adapter
 from ptefoundry.base.convert import convert_base
 from ptefoundry.errors import ConfigError
-from ptefoundry.lowering.build import build_adapter, build_base
+from ptefoundry.lowering.build import build_adapter, build_foundation
+from ptefoundry.lowering.full_export import export_in_full
 from ptefoundry.lowering.ptd import read_ptd
+from ptefoundry.lowering.store import TemplateStore
+from ptefoundry.lowering.templates import build_templates, list_recipes
 from ptefoundry.model.eager import load_model
 from ptefoundry.model.parity import load_answers, make_reference
 from ptefoundry.model.quantized import make_quantized_reference
@@ -63,13 +66,19 @@ def test_programs_compute_the_quantized_model(
     canonical: Canonical, tmp_path: Path, embedding: str
 ) -> None:
     params = _params(embedding)
-    build_base(canonical.base, params, tmp_path / "compiled")
-    red, foundation = tmp_path / "red.pte", tmp_path / "compiled" / "foundation.ptd"
-    build_adapter(canonical.base, canonical.adapter, params, tmp_path / "compiled", red)
-    for program, adapter in (
-        (tmp_path / "compiled" / "base.pte", None),
-        (red, canonical.adapter),
-    ):
+    store = TemplateStore(tmp_path / "store")
+    signature = load_adapter(canonical.adapter).modules
+    templates, built = tmp_path / "templates", tmp_path / "built"
+    build_templates(list_recipes(canonical.base, [signature], params, "test"), [store], templates)
+    build_foundation(canonical.base, templates, built)
+    build_adapter(canonical.adapter, templates, built, tmp_path / "red.pte")
+    red, foundation = tmp_path / "red.pte", built / "foundation.ptd"
+    for program, adapter in ((built / "base.pte", None), (red, canonical.adapter)):
+        exported = export_in_full(canonical.base, adapter, params)
+        exported.write_program(tmp_path / "full.pte")
+        exported.write_foundation(tmp_path / "full.ptd")
+        assert program.read_bytes() == (tmp_path / "full.pte").read_bytes()
+        assert foundation.read_bytes() == (tmp_path / "full.ptd").read_bytes()
         found = runtime_logits(program, foundation, CALLS)
         expected = eager_logits(canonical.base, adapter, params, CALLS)
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)

@@ -1,0 +1,123 @@
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from ptefoundry.cli.main import app
+from ptefoundry.cli.template_list import needed_templates
+from ptefoundry.errors import AdapterError, ArtifactError, ConfigError, FoundryError
+from ptefoundry.files import write_json
+from ptefoundry.lowering import compile as compiling
+from ptefoundry.lowering.store import TemplateStore, workspace_stores
+from ptefoundry.lowering.template import load_template, save_template
+from ptefoundry.lowering.templates import list_recipes
+from ptefoundry.params import load_params
+from ptefoundry.toolchain import describe_section
+from ptefoundry.workspace import Workspace
+from support.golden_template import SIGNATURE, TEMPLATES, write_adapter
+
+
+def _invoke(*arguments: object) -> Result:
+    result = CliRunner().invoke(app, ["template", *map(str, arguments)])
+    if isinstance(result.exception, FoundryError):
+        raise result.exception
+    return result
+
+
+@pytest.fixture
+def converted(workspace: Path) -> Workspace:
+    """A workspace whose two adapters have one signature."""
+    found = Workspace(workspace)
+    write_json(found.canonical_base / "tokenizer" / "chat.json", {"eos_token_ids": [2]})
+    for name in ("red", "blue"):
+        write_adapter(found.artifacts / "adapters" / "canonical" / name)
+    return found
+
+
+def _keep(workspace: Workspace, store: TemplateStore, signature: dict[str, int]) -> str:
+    """Put a template in a store as if it had been compiled for the workspace."""
+    from ptefoundry.digest import hash_json
+
+    params = load_params(workspace.root).backends.xnnpack
+    toolchain = hash_json(describe_section("compile"))
+    recipe = list_recipes(workspace.canonical_base, [signature], params, toolchain)[-1]
+    template = load_template(TEMPLATES / "adapter")
+    content = dataclasses.replace(template.map, recipe=recipe)
+    store.add(dataclasses.replace(template, map=content))
+    return recipe.key
+
+
+def test_ls_tells_who_needs_what_and_where_it_is(converted: Workspace) -> None:
+    own, cache = workspace_stores(converted.root)
+    shared = _keep(converted, own, SIGNATURE)
+    other = _keep(converted, cache, {"layers.1.attention.wk": 3})
+    rows = json.loads(_invoke("ls", "--json").stdout)
+    assert [row["needed_by"] for row in rows] == [["base"], ["blue", "red"], []]
+    assert [row["key"] for row in rows[1:]] == [shared, other]
+    assert [row["found_in"] for row in rows] == [None, str(own.folder), str(cache.folder)]
+    assert rows[1]["bytes"] == own.size(shared)
+    text = _invoke("ls").stdout
+    assert "nowhere, will be compiled" in text
+    assert "blue, red" in text
+
+
+def test_ls_needs_converted_adapters(converted: Workspace) -> None:
+    shutil.rmtree(converted.artifacts / "adapters")
+    with pytest.raises(AdapterError, match="expected a converted adapter"):
+        _invoke("ls")
+
+
+def test_needed_templates_follow_the_options(converted: Workspace) -> None:
+    before = needed_templates(converted)
+    path = converted.root / "params.yaml"
+    path.write_text(path.read_text().replace("context_length: 32", "context_length: 64"))
+    assert not before.keys() & needed_templates(converted).keys()
+
+
+def test_push_and_pull_carry_templates_to_another_workspace(
+    converted: Workspace, tmp_path: Path
+) -> None:
+    own, cache = workspace_stores(converted.root)
+    key = _keep(converted, cache, SIGNATURE)
+    built = converted.artifacts / "compile" / "xnnpack" / "some-name"
+    found = cache.find(key)
+    assert found is not None
+    save_template(found, built)
+    shared = TemplateStore(tmp_path / "shared")
+    assert "some-name" in _invoke("push", shared.folder).stdout
+    assert list(shared.keys()) == [key]
+    assert "blue, red" in _invoke("pull", shared.folder).stdout
+    assert list(own.keys()) == [key]
+    shutil.rmtree(own.folder)
+    _invoke("push")
+    assert list(own.keys()) == [key]
+
+
+def test_pull_says_what_it_did_not_find(converted: Workspace, tmp_path: Path) -> None:
+    _keep(converted, TemplateStore(tmp_path / "shared"), {"layers.1.attention.wk": 3})
+    with pytest.raises(ArtifactError, match="expected templates of this workspace, found none"):
+        _invoke("pull", tmp_path / "shared")
+
+
+def test_push_and_verify_need_built_templates(converted: Workspace, tmp_path: Path) -> None:
+    for arguments in (("push",), ("verify",), ("verify", tmp_path)):
+        with pytest.raises(ConfigError, match=r"expected .*templates, found none"):
+            _invoke(*arguments)
+
+
+def test_verify_compiles_each_template(
+    converted: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = []
+
+    def compile_template(recipe: object, into: Path) -> None:
+        compiled.append(recipe)
+        shutil.copytree(TEMPLATES / ("base" if len(compiled) == 2 else "adapter"), into)
+
+    monkeypatch.setattr(compiling, "compile_template", compile_template)
+    result = _invoke("verify", TEMPLATES)
+    assert result.stdout.count("a fresh compilation gives the same bytes") == 2
+    assert len(compiled) == 2
