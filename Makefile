@@ -50,8 +50,9 @@ adapters: setup-build  ## train the demo adapters again and evaluate them (about
 	@python examples/evaluate.py --base $(BASE_GGUF) --readme
 
 .PHONY: benchmarks
-benchmarks: setup-build system-packages  ## measure and write docs/benchmarks.md's tables
+benchmarks: setup-build system-packages  ## measure and print docs/benchmarks.md's tables
 	@python tests/benchmarks/demo_bundle.py
+	@python tests/benchmarks/linking.py
 
 .PHONY: lock
 lock: setup-test  ## resolve requirements*.lock again from pyproject.toml

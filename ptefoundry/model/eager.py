@@ -1,6 +1,5 @@
 """Building the eager model from a canonical base and a canonical adapter."""
 
-import importlib.util
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from ptefoundry.adapter.convert import load_adapter
 from ptefoundry.base.config import load_config
 from ptefoundry.errors import CheckpointError, MissingToolError
 from ptefoundry.params import EmbeddingScheme
+from ptefoundry.wheel import executorch_folder
 
 if TYPE_CHECKING:
     from ptefoundry.model.transformer import Transformer
@@ -72,9 +72,7 @@ def register_operators() -> None:
     """
     import torch
 
-    spec = importlib.util.find_spec("executorch.extension.llm.custom_ops")
-    folders = list(spec.submodule_search_locations or ()) if spec else []
-    libraries = [file for folder in folders for file in Path(folder).glob(_OPERATORS)]
+    libraries = list((executorch_folder() / "extension/llm/custom_ops").glob(_OPERATORS))
     if len(libraries) != 1:
         raise MissingToolError(
             f"executorch: expected one library {_OPERATORS} in the wheel, found {len(libraries)}; "

@@ -9,61 +9,33 @@ process (smaps_rollup); times are medians of `REPEATS` processes.
 """
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import statistics
-import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
+from measure import MIB, machine, output, table, timed
+
 import ptefoundry
-from ptefoundry.toolchain import current_toolchain
 
 REPEATS = 3
 PROMPT = "Who won the Nobel Prize in Physics in 2025?"
 NEW_TOKENS = 64
-MIB = 1 << 20
 
 
 def main() -> None:
     """Measure everything and print it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workspace", type=Path, default=Path(ptefoundry.__file__).parents[1])
-    parser.add_argument("--no-export", action="store_true", help="leave out the slow part")
     arguments = parser.parse_args()
     root = arguments.workspace.resolve()
     os.chdir(root)
-    print(_machine(root))
+    print(machine(root))
     print(_sizes(root))
-    if not arguments.no_export:
-        print(_exports(root))
     print(_sharing(root))
     print(_commands())
-
-
-def _machine(root: Path) -> str:
-    facts = current_toolchain()
-    commit = _output(["git", "rev-parse", "--short", "HEAD"], cwd=root).strip()
-    cpu = next(
-        (
-            line.split(":")[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.processor(),
-    )
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
-    return (
-        f"{datetime.datetime.now(tz=datetime.UTC).date()}, commit {commit}, {cpu}, "
-        f"{os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}, "
-        f"torch {facts['compile']['torch']}, executorch {facts['compile']['executorch']}, "
-        f"{facts['runner']['compiler']}\n"
-    )
 
 
 def _sizes(root: Path) -> str:
@@ -79,32 +51,7 @@ def _sizes(root: Path) -> str:
             (root / f"artifacts/adapters/fetched/{name}/adapter_model.safetensors").stat().st_size
         )
         rows.append([f"`{name}` as PEFT's bf16 safetensors, for comparison", f"{size:,}"])
-    return _table("File sizes", ["file", "bytes"], rows)
-
-
-def _exports(root: Path) -> str:
-    """Compile and link outside of DVC, so that nothing is restored from a cache."""
-    rows = []
-    base = "artifacts/base/canonical"
-    with tempfile.TemporaryDirectory(dir=root / "artifacts") as name:
-        compiled = f"{name}/compile"
-        commands = {
-            "base program and foundation": [
-                *("compile", "--backend", "xnnpack", "--base", base, "--into", compiled)
-            ]
-        }
-        for adapter in sorted(
-            json.loads((root / "artifacts/bundle/manifest.json").read_text())["adapters"]
-        ):
-            commands[f"program of `{adapter}`"] = [
-                *("link", "--backend", "xnnpack", "--base", base, "--compiled", compiled),
-                *("--adapter", f"artifacts/adapters/canonical/{adapter}"),
-                *("--into", f"{name}/{adapter}.pte"),
-            ]
-        for label, (stage, *options) in commands.items():
-            seconds, peak = _timed([sys.executable, "-m", f"ptefoundry.stages.{stage}", *options])
-            rows.append([label, f"{seconds:.0f}", f"{peak / MIB:,.0f}"])
-    return _table("Export", ["what", "seconds", "peak RSS, MiB"], rows)
+    return table("File sizes", ["file", "bytes"], rows)
 
 
 def _sharing(root: Path) -> str:
@@ -120,7 +67,7 @@ def _sharing(root: Path) -> str:
         *("sharing", "programs", "load of the last, s", "decode tok/s", "prefill tok/s"),
         *("RSS, MiB", "PSS, MiB", "anonymous, MiB"),
     ]
-    return _table(f"Programs in one process ({NEW_TOKENS} tokens each)", header, rows)
+    return table(f"Programs in one process ({NEW_TOKENS} tokens each)", header, rows)
 
 
 def _last_program(runs: list[list[dict[str, Any]]]) -> list[str]:
@@ -144,7 +91,7 @@ def _run(bundle: Path, programs: list[str], options: list[str]) -> list[dict[str
     command += ["--data", str(bundle / "xnnpack/foundation.ptd")]
     command += ["--tokenizer", str(bundle / "tokenizer"), "--prompt", PROMPT]
     command += ["--max-new-tokens", str(NEW_TOKENS)]
-    result: list[dict[str, Any]] = json.loads(_output(command))["programs"]
+    result: list[dict[str, Any]] = json.loads(output(command))["programs"]
     return result
 
 
@@ -156,30 +103,9 @@ def _commands() -> str:
         ("`ptefoundry build`, nothing to do", ["ptefoundry", "build"]),
         ("`dvc repro`, nothing to do", ["dvc", "repro"]),
     ):
-        seconds = statistics.median(_timed(command)[0] for _ in range(REPEATS))
+        seconds = statistics.median(timed(command)[0] for _ in range(REPEATS))
         rows.append([label, f"{seconds:.2f}"])
-    return _table("Commands", ["command", "seconds"], rows)
-
-
-def _timed(command: list[str]) -> tuple[float, int]:
-    """Seconds and peak RSS in bytes of a command that must succeed."""
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status != 0:
-        raise SystemExit(f"{' '.join(command)} failed; run `make demo` first")
-    return time.perf_counter() - start, usage.ru_maxrss * 1024
-
-
-def _output(command: list[str], cwd: Path | None = None) -> str:
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True).stdout
-
-
-def _table(title: str, header: list[str], rows: list[list[str]]) -> str:
-    lines = [f"### {title}", "", "| " + " | ".join(header) + " |"]
-    lines.append("|" + "---|" * len(header))
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
+    return table("Commands", ["command", "seconds"], rows)
 
 
 if __name__ == "__main__":
