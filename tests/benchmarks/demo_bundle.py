@@ -34,14 +34,15 @@ def main() -> None:
     """Measure everything and print it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workspace", type=Path, default=Path(ptefoundry.__file__).parents[1])
-    parser.add_argument("--no-export", action="store_true", help="leave out the slow part")
+    parser.add_argument("--no-compile", action="store_true", help="leave out the slow part")
     arguments = parser.parse_args()
     root = arguments.workspace.resolve()
     os.chdir(root)
     print(_machine(root))
     print(_sizes(root))
-    if not arguments.no_export:
-        print(_exports(root))
+    print(_building(root))
+    if not arguments.no_compile:
+        print(_compiling())
     print(_sharing(root))
     print(_commands())
 
@@ -82,29 +83,69 @@ def _sizes(root: Path) -> str:
     return _table("File sizes", ["file", "bytes"], rows)
 
 
-def _exports(root: Path) -> str:
-    """Compile and link outside of DVC, so that nothing is restored from a cache."""
+def _building(root: Path) -> str:
+    """Stages outside of DVC, so that nothing is restored from a cache."""
+    artifacts = root / "artifacts"
+    foundation = artifacts / "foundation/xnnpack"
     rows = []
-    base = "artifacts/base/canonical"
-    with tempfile.TemporaryDirectory(dir=root / "artifacts") as name:
-        compiled = f"{name}/compile"
-        commands = {
-            "base program and foundation": [
-                *("compile", "--backend", "xnnpack", "--base", base, "--into", compiled)
-            ]
+    with tempfile.TemporaryDirectory(dir=artifacts) as name:
+        stages = {"foundation and base program": _stage("foundation", f"{name}/foundation", root)}
+        for adapter in _adapters(root):
+            into = f"{name}/{adapter}.pte"
+            stages[f"link of `{adapter}`"] = _stage("link", into, root, adapter)
+        data = foundation / "foundation.ptd"
+        others = {
+            "`cp` of the foundation, for comparison": ["cp", str(data), f"{name}/copy"],
+            "`sha256sum` of a linked program": [
+                *("sha256sum", str(artifacts / f"link/xnnpack/{_adapters(root)[0]}.pte"))
+            ],
         }
-        for adapter in sorted(
-            json.loads((root / "artifacts/bundle/manifest.json").read_text())["adapters"]
-        ):
-            commands[f"program of `{adapter}`"] = [
-                *("link", "--backend", "xnnpack", "--base", base, "--compiled", compiled),
-                *("--adapter", f"artifacts/adapters/canonical/{adapter}"),
-                *("--into", f"{name}/{adapter}.pte"),
-            ]
-        for label, (stage, *options) in commands.items():
-            seconds, peak = _timed([sys.executable, "-m", f"ptefoundry.stages.{stage}", *options])
-            rows.append([label, f"{seconds:.0f}", f"{peak / MIB:,.0f}"])
-    return _table("Export", ["what", "seconds", "peak RSS, MiB"], rows)
+        for label, command in (stages | others).items():
+            runs = [_timed(command) for _ in range(REPEATS)]
+            seconds = statistics.median(seconds for seconds, _ in runs)
+            peak = max(peak for _, peak in runs)
+            rows.append([label, f"{seconds:.2f}", f"{peak / MIB:,.0f}"])
+        seconds = _link_many(root, Path(name), 100)
+        rows.append(["each of 100 links in one process", f"{seconds:.3f}", ""])
+    return _table("Linking", ["what", "seconds", "peak RSS, MiB"], rows)
+
+
+def _stage(stage: str, into: str, root: Path, adapter: str | None = None) -> list[str]:
+    command = [sys.executable, "-m", f"ptefoundry.stages.{stage}", "--into", into]
+    command += ["--templates", "artifacts/compile/xnnpack"]
+    if adapter is None:
+        return [*command, "--base", "artifacts/base/canonical"]
+    command += ["--adapter", f"artifacts/adapters/canonical/{adapter}"]
+    return [*command, "--foundation", "artifacts/foundation/xnnpack"]
+
+
+def _adapters(root: Path) -> list[str]:
+    manifest = json.loads((root / "artifacts/bundle/manifest.json").read_text())
+    return sorted(manifest["adapters"])
+
+
+def _link_many(root: Path, folder: Path, count: int) -> float:
+    """Seconds of one link, where one linker makes many."""
+    from ptefoundry.adapter.convert import load_adapter
+    from ptefoundry.lowering.foundation import load_foundation
+    from ptefoundry.lowering.link import Linker
+    from ptefoundry.lowering.template import load_template, template_name
+
+    artifacts = root / "artifacts"
+    adapter = load_adapter(artifacts / "adapters/canonical" / _adapters(root)[0])
+    template = load_template(artifacts / "compile/xnnpack" / template_name(adapter.modules))
+    linker = Linker(template, load_foundation(artifacts / "foundation/xnnpack"))
+    start = time.perf_counter()
+    for number in range(count):
+        linker.link(adapter, folder / f"{number}.pte")
+    return (time.perf_counter() - start) / count
+
+
+def _compiling() -> str:
+    """A fresh compilation of every template, which must give the same bytes."""
+    seconds, peak = _timed(["ptefoundry", "template", "verify"])
+    rows = [["all templates", f"{seconds:.0f}", f"{peak / MIB:,.0f}"]]
+    return _table("Compiling", ["what", "seconds", "peak RSS, MiB"], rows)
 
 
 def _sharing(root: Path) -> str:
