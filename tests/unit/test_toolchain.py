@@ -51,16 +51,42 @@ def test_code_is_the_import_closure_of_the_stage(monkeypatch: pytest.MonkeyPatch
     after = current_toolchain()
     changed = {name for name in before if before[name] != after[name]}
     assert "compile" in changed
-    assert not changed & {"fetch", "convert", "reference", "runner", "smoke"}
+    assert not changed & {"fetch", "convert", "reference", "link", "runner", "smoke"}
 
 
-def test_network_code_does_not_rebuild_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("module", "sections"),
+    [
+        (("sources", "http.py"), ["fetch"]),
+        (("lowering", "link.py"), ["foundation", "link", "bundle"]),
+        (("lowering", "foundation.py"), ["foundation", "link", "bundle"]),
+        (("adapter", "signatures.py"), ["link"]),
+    ],
+)
+def test_code_rebuilds_what_it_makes_only(
+    monkeypatch: pytest.MonkeyPatch, module: tuple[str, str], sections: list[str]
+) -> None:
     before = current_toolchain()
     real = toolchain.hash_file
 
     def altered(path: Path) -> str:
-        return "altered" if path.parts[-2:] == ("sources", "http.py") else real(path)
+        return "altered" if path.parts[-2:] == module else real(path)
 
     monkeypatch.setattr(toolchain, "hash_file", altered)
     after = current_toolchain()
-    assert [name for name in before if before[name] != after[name]] == ["fetch"]
+    assert [name for name in before if before[name] != after[name]] == sections
+
+
+def test_syntax_of_params_compiles_nothing_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A template's recipe has the values of params.yaml, so its syntax may change."""
+    before = current_toolchain()
+    real = toolchain.hash_file
+    changed = ("params.py", "files.py")
+    monkeypatch.setattr(
+        toolchain, "hash_file", lambda path: "altered" if path.name in changed else real(path)
+    )
+    after = current_toolchain()
+    assert after["compile"] == before["compile"]
+    assert after["bundle"] != before["bundle"]
