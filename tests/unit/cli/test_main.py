@@ -17,6 +17,8 @@ _COMMANDS = [
     (),
     *((name,) for name in ("init", "plan", "build", "inspect", "run", "doctor", "adapter")),
     *(("adapter", name) for name in ("add", "check", "list", "remove")),
+    ("template",),
+    *(("template", name) for name in ("ls", "push", "pull", "verify")),
 ]
 
 
