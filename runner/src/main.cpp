@@ -97,14 +97,25 @@ Status generate(const Runner& runner, const Options& options) {
     }
   }
   if (options.json) {
-    std::cout << to_text(run_report(options, std::move(reports)), 2) << "\n";
+    std::cout << to_text(run_report(options, runner.packed_cache(),
+                                    std::move(reports)),
+                         2)
+              << "\n";
   }
   return Done{};
 }
 
 Status run(const Options& options) {
-  ASSIGN_OR_RETURN(const Runner runner, Runner::load(options));
+  const auto print_note = [&](const std::string& note) {
+    if (!options.quiet) {
+      std::cerr << note << "\n";
+    }
+  };
+  ASSIGN_OR_RETURN(const Runner runner, Runner::load(options, print_note));
   if (!options.json && !options.quiet) {
+    if (runner.packed_cache().file.has_value()) {
+      std::cerr << describe(runner.packed_cache()) << "\n";
+    }
     for (const LoadedProgram& program : runner.programs()) {
       std::cerr << describe(program) << "\n";
     }

@@ -140,11 +140,28 @@ const std::vector<Flag>& flags() {
       {"--no-weight-cache", nullptr, "pack weights for every program anew",
        [](Options& options, const std::string&) -> Status {
          options.load.weight_cache = false;
+         options.packed_cache.enabled = false;  // a part of the same mechanism
          return Done{};
        }},
-      {"--packed-cache", "FILE", "keep packed weights here for the next start",
-       [](Options& options, const std::string& path) -> Status {
-         options.load.packed_cache = path;
+      {"--packed-cache", "DIR",
+       "keep packed weights here for the next start (the user's cache)",
+       [](Options& options, const std::string& directory) -> Status {
+         if (directory.empty()) {
+           return Failure{"expected a folder, found nothing"};
+         }
+         options.packed_cache.directory = directory;
+         return Done{};
+       }},
+      {"--packed-cache-max-bytes", "N",
+       "of all foundations kept there; the oldest go first (16 GiB)",
+       [](Options& options, const std::string& text) -> Status {
+         ASSIGN_OR_RETURN(options.packed_cache.max_bytes,
+                          parse_number<uint64_t>(text, 0, UINT64_MAX));
+         return Done{};
+       }},
+      {"--no-packed-cache", nullptr, "pack weights at every start anew",
+       [](Options& options, const std::string&) -> Status {
+         options.packed_cache.enabled = false;
          return Done{};
        }},
       {"--json", nullptr, "print one JSON document instead of text",

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "packed_cache.h"
 #include "program.h"
 #include "prompts.h"
 #include "result.h"
@@ -24,6 +25,7 @@ struct Options {
   int64_t max_new_tokens = 128;
   SamplingOptions sampling;
   LoadOptions load;
+  PackedCacheOptions packed_cache;
   std::optional<int> threads;
   std::string logits_directory;
   bool json = false;

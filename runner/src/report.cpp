@@ -81,6 +81,27 @@ std::string describe(const Answer& answer) {
   return text + describe(answer.after_generate);
 }
 
+std::string describe(const PackedCache& cache) {
+  const std::string what = "packed weights: " + cache.file->path + ", " +
+                           mebibytes(cache.file->bytes) + " MiB";
+  if (cache.build_s == 0) {
+    return what;
+  }
+  char seconds[32];
+  std::snprintf(seconds, sizeof(seconds), "%.2f", cache.build_s);
+  return what + ", made in " + seconds + " s for this and later starts";
+}
+
+Json packed_cache_report(const PackedCache& cache) {
+  if (!cache.file.has_value()) {
+    return Json();
+  }
+  return {{"path", cache.file->path},
+          {"bytes", cache.file->bytes},
+          {"tensors", cache.file->tensors},
+          {"build_s", cache.build_s}};
+}
+
 Json answer_report(const LoadedProgram& program, const Prompt& prompt,
                    const Answer& answer) {
   const Generation& generation = answer.generation;
@@ -105,13 +126,15 @@ Json answer_report(const LoadedProgram& program, const Prompt& prompt,
   return report;
 }
 
-Json run_report(const Options& options, std::vector<Json> answers) {
+Json run_report(const Options& options, const PackedCache& cache,
+                std::vector<Json> answers) {
   Json report;
   report["runner"] = {{"version", PTEFOUNDRY_RUNNER_VERSION},
                       {"executorch", PTEFOUNDRY_EXECUTORCH_VERSION}};
   const auto& data_files = options.data_files;
   report["foundation"] = data_files.empty() ? Json() : Json(data_files.front());
   report["data_files"] = data_files;
+  report["packed_cache"] = packed_cache_report(cache);
   report["programs"] = std::move(answers);
   return report;
 }

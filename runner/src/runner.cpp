@@ -7,9 +7,10 @@
 
 namespace ptefoundry {
 
-Result<Runner> Runner::load(const Options& options) {
+Result<Runner> Runner::load(const Options& options, const OnNote& on_note) {
   Runner runner(options);
   RETURN_IF_FAILED(runner.load_text());
+  RETURN_IF_FAILED(runner.find_packed_weights(on_note));
   if (options.threads.has_value()) {
     RETURN_IF_FAILED(set_thread_count(*options.threads));
   }
@@ -37,6 +38,27 @@ Status Runner::load_text() {
   template_eos_ids_ = std::move(file.eos_token_ids);
   if (wants_chat) {
     ASSIGN_OR_RETURN(chat_, require_chat(file));
+  }
+  return Done{};
+}
+
+Status Runner::find_packed_weights(const OnNote& on_note) {
+  if (options_.programs.empty()) {
+    return Done{};
+  }
+  // All programs over a foundation pack its weights alike.
+  const auto pack = [this](const std::string& path) -> Status {
+    LoadOptions load = options_.load;
+    load.packed_file = path;
+    RETURN_IF_FAILED(
+        Program::load(options_.programs.front(), options_.data_files, load));
+    return Done{};
+  };
+  ASSIGN_OR_RETURN(packed_cache_,
+                   open_packed_cache(options_.packed_cache, options_.data_files,
+                                     pack, on_note));
+  if (packed_cache_.file.has_value()) {
+    options_.load.packed_file = packed_cache_.file->path;
   }
   return Done{};
 }

@@ -11,6 +11,7 @@
 #include "generate.h"
 #include "memory_use.h"
 #include "options.h"
+#include "packed_cache.h"
 #include "program.h"
 #include "result.h"
 #include "tokenizer.h"
@@ -36,10 +37,14 @@ using OnText = std::function<void(const std::string& text)>;
 
 class Runner {
  public:
-  // Loads everything the options name, programs last.
-  static Result<Runner> load(const Options& options);
+  using OnNote = std::function<void(const std::string& note)>;
+
+  // Loads everything the options name, programs last. `on_note` takes what a
+  // person should know although nothing failed.
+  static Result<Runner> load(const Options& options, const OnNote& on_note);
 
   const std::vector<LoadedProgram>& programs() const { return programs_; }
+  const PackedCache& packed_cache() const { return packed_cache_; }
   const std::optional<Chat>& chat() const { return chat_; }
 
   // The ids of a prompt, as the user's turn if the options ask for that.
@@ -63,12 +68,14 @@ class Runner {
   explicit Runner(Options options) : options_(std::move(options)) {}
 
   Status load_text();
+  Status find_packed_weights(const OnNote& on_note);
   Status load_program(const std::string& path);
 
   Options options_;
   std::optional<Tokenizer> tokenizer_;
   std::optional<Chat> chat_;  // if the options ask for one
   std::vector<int64_t> template_eos_ids_;
+  PackedCache packed_cache_;  // outlives the programs that map its file
   std::vector<LoadedProgram> programs_;
 };
 

@@ -230,16 +230,6 @@ def test_programs_of_another_shape_are_refused(runner: Runner, tmp_path: Path) -
     assert "get_max_context_len" in runner.failure("--program", path, "--tokens", "1")
 
 
-def test_a_cache_path_that_is_too_long_is_refused(
-    runner: Runner, base: TinyProgram, tmp_path: Path
-) -> None:
-    message = runner.failure(
-        *("--program", base.program, "--data", base.foundation, "--tokens", "1"),
-        *("--packed-cache", tmp_path / ("x" * 250)),
-    )
-    assert "at most 255" in message
-
-
 def test_output_that_cannot_be_written_is_a_failure(
     runner: Runner, base: TinyProgram, copy: Path
 ) -> None:
