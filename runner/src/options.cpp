@@ -2,7 +2,9 @@
 
 #include <charconv>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
+#include <set>
 #include <sstream>
 
 namespace ptefoundry {
@@ -85,6 +87,9 @@ const std::vector<Flag>& flags() {
   static const std::vector<Flag> kFlags = {
       {"--program", "FILE", "program (.pte) to run; repeat for several",
        append(&Options::programs)},
+      {"--on-demand", "FILE",
+       "program that is loaded when a chat or request asks for it",
+       append(&Options::on_demand)},
       {"--data", "FILE", "data file (.ptd) of the programs, their foundation",
        append(&Options::data_files)},
       {"--tokenizer", "DIR", "directory with tokenizer.json and chat.json",
@@ -99,8 +104,12 @@ const std::vector<Flag>& flags() {
       {"--tokens", "IDS", "a prompt as token ids, such as 1,2,3", add_tokens},
       {"--chat-template", nullptr, "wrap prompts as the user's turn of a chat",
        turn_on(&Options::chat_template)},
-      {"--chat", nullptr, "talk to one program; /reset forgets, /exit ends",
+      {"--chat", nullptr,
+       "talk to a program; /adapter NAME switches, /clear forgets, /exit ends",
        choose(Mode::kChat)},
+      {"--serve-stdio", nullptr,
+       "answer requests, a JSON document on each line of standard input",
+       choose(Mode::kServe)},
       {"--tokenize-only", nullptr,
        "print the token ids of the prompts (or the text of ids) as JSON",
        choose(Mode::kTokenize)},
@@ -187,21 +196,55 @@ Status check_generate(const Options& options) {
   if (options.programs.empty()) {
     return Failure{"no --program given"};
   }
-  const bool chat = options.mode == Mode::kChat;
-  if (chat && (options.programs.size() != 1 || !options.prompts.empty() ||
-               options.json || !options.logits_directory.empty())) {
-    return Failure{
-        "--chat takes one --program, no prompt, no --json and no "
-        "--logits-out"};
+  if (!options.on_demand.empty()) {
+    return Failure{"--on-demand needs --chat or --serve-stdio"};
   }
-  if (!chat && options.prompts.empty()) {
-    return Failure{"no --prompt, --prompt-file, --tokens or --chat given"};
+  if (options.prompts.empty()) {
+    return Failure{
+        "no --prompt, --prompt-file, --tokens, --chat or --serve-stdio given"};
   }
   return Done{};
 }
 
+// Where programs are asked for by name.
+Status check_dialogue(const Options& options) {
+  const bool chat = options.mode == Mode::kChat;
+  const std::string mode = chat ? "--chat" : "--serve-stdio";
+  if (!options.prompts.empty() || options.json ||
+      !options.logits_directory.empty()) {
+    return Failure{mode + " takes no prompt, no --json and no --logits-out"};
+  }
+  if (options.programs.empty() && (chat || options.on_demand.empty())) {
+    return Failure{"no --program given"};
+  }
+  std::set<std::string> names;
+  for (const auto* paths : {&options.programs, &options.on_demand}) {
+    for (const std::string& path : *paths) {
+      const std::string name = std::filesystem::path(path).stem().string();
+      if (!names.insert(name).second) {
+        return Failure{path + ": " + mode + " has another program '" + name +
+                       "'; rename one of the files"};
+      }
+    }
+  }
+  return Done{};
+}
+
+Status check_mode(const Options& options) {
+  switch (options.mode) {
+    case Mode::kGenerate:
+      return check_generate(options);
+    case Mode::kChat:
+    case Mode::kServe:
+      return check_dialogue(options);
+    default:
+      return Done{};
+  }
+}
+
 Status check_tokenizer(const Options& options) {
-  bool needed = options.mode != Mode::kGenerate || options.chat_template;
+  bool needed = options.mode == Mode::kChat ||
+                options.mode == Mode::kTokenize || options.chat_template;
   for (const Prompt& prompt : options.prompts) {
     needed = needed || prompt.text.has_value();
   }
@@ -244,9 +287,7 @@ Result<Options> parse_options(const std::vector<std::string>& arguments) {
       return options;
     }
   }
-  if (options.mode != Mode::kTokenize) {
-    RETURN_IF_FAILED(check_generate(options));
-  }
+  RETURN_IF_FAILED(check_mode(options));
   RETURN_IF_FAILED(check_tokenizer(options));
   return options;
 }

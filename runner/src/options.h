@@ -13,11 +13,12 @@
 
 namespace ptefoundry {
 
-enum class Mode { kGenerate, kChat, kTokenize, kHelp, kVersion };
+enum class Mode { kGenerate, kChat, kServe, kTokenize, kHelp, kVersion };
 
 struct Options {
   Mode mode = Mode::kGenerate;
-  std::vector<std::string> programs;
+  std::vector<std::string> programs;   // loaded at once
+  std::vector<std::string> on_demand;  // loaded when they are asked for
   std::vector<std::string> data_files;
   std::string tokenizer;  // directory
   std::vector<Prompt> prompts;

@@ -102,25 +102,36 @@ Json packed_cache_report(const PackedCache& cache) {
           {"build_s", cache.build_s}};
 }
 
-Json answer_report(const LoadedProgram& program, const Prompt& prompt,
-                   const Answer& answer) {
-  const Generation& generation = answer.generation;
+Json memory_report(const MemoryUse& use) {
+  return {{"rss", or_null(use.rss)},
+          {"anon", or_null(use.anonymous)},
+          {"pss", or_null(use.pss)}};
+}
+
+Json generation_report(const Generation& generation) {
   const bool has_token = !generation.tokens.empty();
   Json report;
-  report["program"] = program.program->info().path;
-  report["name"] = program.program->info().name;
-  report["prompt"] = or_null(prompt.text);
-  report["prompt_tokens"] = answer.prompt_tokens;
   report["tokens"] = generation.tokens;
-  report["text"] = or_null(answer.text);
   report["finish_reason"] = to_string(generation.finish_reason);
-  report["load_s"] = program.load_s;
   report["prefill_tokens"] = generation.prefill_tokens;
   report["prefill_s"] = generation.prefill_s;
   report["prefill_tok_s"] = or_null(prefill_rate(generation));
   report["ttft_s"] = has_token ? Json(generation.first_token_s) : Json();
   report["decode_s"] = generation.decode_s;
   report["decode_tok_s"] = or_null(decode_rate(generation));
+  return report;
+}
+
+Json answer_report(const LoadedProgram& program, const Prompt& prompt,
+                   const Answer& answer) {
+  Json report;
+  report["program"] = program.program->info().path;
+  report["name"] = program.program->info().name;
+  report["prompt"] = or_null(prompt.text);
+  report["prompt_tokens"] = answer.prompt_tokens;
+  report["text"] = or_null(answer.text);
+  report["load_s"] = program.load_s;
+  report.update(generation_report(answer.generation));
   add_memory(program.after_load, "load", report);
   add_memory(answer.after_generate, "generate", report);
   return report;

@@ -21,6 +21,12 @@ std::string describe(const PackedCache& cache);  // that has a file
 // The file, its size and how long it took to make; null without one.
 nlohmann::ordered_json packed_cache_report(const PackedCache& cache);
 
+// {"rss", "anon", "pss"} in bytes; null where it is not reported.
+nlohmann::ordered_json memory_report(const MemoryUse& use);
+
+// Tokens, why they end, and what they took.
+nlohmann::ordered_json generation_report(const Generation& generation);
+
 // One element of "programs" in the JSON document.
 nlohmann::ordered_json answer_report(const LoadedProgram& program,
                                      const Prompt& prompt,

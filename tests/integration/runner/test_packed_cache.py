@@ -292,7 +292,7 @@ def test_a_disk_that_is_full_costs_the_cache_only(
         capture_output=True,
         text=True,
         check=True,
-        preexec_fn=limit_files,  # noqa: PLW1509  nothing here has threads
+        preexec_fn=limit_files,
     )
     assert tokens_of(json.loads(done.stdout)) == base.greedy([1, 5, 9, 20], 6)
     assert "packed weights are not kept: the process that packs them was killed" in done.stderr
