@@ -13,7 +13,10 @@ from ptefoundry.workspace import Workspace, find_workspace
 
 from .runner import find_runner
 
-_OPTIONS = ("max_new_tokens", "temperature", "top_p", "seed", "threads")
+_OPTIONS = (
+    *("max_new_tokens", "temperature", "top_p", "seed", "threads"),
+    *("packed_cache", "packed_cache_max_bytes"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,16 @@ class Generation:
     top_p: float | None = None
     seed: int | None = None
     threads: int | None = None
+    serve_stdio: bool = False
+    """Answer requests instead of prompts."""
+    packed_cache: Path | None = None
+    packed_cache_max_bytes: int | None = None
+    no_packed_cache: bool = False
+
+    @property
+    def is_dialogue(self) -> bool:
+        """Whether what to answer, and by which adapter, comes on standard input."""
+        return self.serve_stdio or not self.prompts
 
 
 def run_bundle(
@@ -44,10 +57,10 @@ def run_bundle(
         generation: what to answer and how.
 
     Raises:
-        ConfigError: there is no bundle, or a chat is asked of several adapters.
+        ConfigError: there is no bundle, or options exclude each other.
         ArtifactError: the bundle is damaged or has no such variant.
     """
-    _check_chat(adapters, generation)
+    _check_options(generation)
     workspace = _workspace(bundle)
     folder = bundle or (workspace.bundle if workspace else Path())
     if not folder.is_dir():
@@ -55,18 +68,27 @@ def run_bundle(
     manifest = load_manifest(folder)
     variants = [manifest.variant(backend, adapter) for adapter in dict.fromkeys(adapters)]
     runner = find_runner(workspace)
-    command = [str(runner), *_file_flags(folder, variants), *_generation_flags(folder, generation)]
+    others = []
+    if generation.is_dialogue:
+        others = [v for v in manifest.variants if v.backend == backend and v not in variants]
+    command = [
+        *(str(runner), *_file_flags(folder, variants, others)),
+        *_generation_flags(folder, generation),
+    ]
     code = subprocess.run(command, check=False).returncode
     # As a shell tells that a program was killed.
     return code if code >= 0 else 128 - code
 
 
-def _check_chat(adapters: Sequence[str], generation: Generation) -> None:
-    if generation.prompts:
-        return
-    if len(adapters) > 1:
-        raise ConfigError("--prompt: expected one for several adapters, as a chat is with one only")
-    if generation.json or generation.raw:
+def _check_options(generation: Generation) -> None:
+    if generation.no_packed_cache and generation.packed_cache is not None:
+        raise ConfigError("--no-packed-cache: expected it without --packed-cache; leave one out")
+    if generation.serve_stdio:
+        if generation.prompts or generation.json:
+            raise ConfigError(
+                "--serve-stdio: expected no --prompt and no --json, as requests say what to answer"
+            )
+    elif not generation.prompts and (generation.json or generation.raw):
         raise ConfigError("--prompt: expected one with --json or --raw, which a chat cannot do")
 
 
@@ -80,9 +102,11 @@ def _workspace(bundle: Path | None) -> Workspace | None:
     return None
 
 
-def _file_flags(folder: Path, variants: Sequence[Variant]) -> list[str]:
+def _file_flags(folder: Path, variants: Sequence[Variant], others: Sequence[Variant]) -> list[str]:
+    """The files of `variants`, which are loaded, and of `others`, which may be."""
     files = [("--program", variant.program) for variant in variants]
-    shared = dict.fromkeys(name for variant in variants for name in variant.data)
+    files += [("--on-demand", variant.program) for variant in others]
+    shared = dict.fromkeys(name for variant in (*variants, *others) for name in variant.data)
     files += [("--data", name) for name in shared]
     files.append(("--tokenizer", "tokenizer"))
     return [word for flag, name in files for word in (flag, str(folder / name))]
@@ -90,9 +114,12 @@ def _file_flags(folder: Path, variants: Sequence[Variant]) -> list[str]:
 
 def _generation_flags(folder: Path, generation: Generation) -> list[str]:
     flags = [word for prompt in generation.prompts for word in ("--prompt", prompt)]
-    if not generation.prompts:
+    if generation.serve_stdio:
+        flags.append("--serve-stdio")
+    elif not generation.prompts:
         flags.append("--chat")
-    elif not generation.raw and _has_template(folder / "tokenizer" / "chat.json"):
+    takes_template = generation.serve_stdio or generation.prompts
+    if takes_template and not generation.raw and _has_template(folder / "tokenizer" / "chat.json"):
         flags.append("--chat-template")
     if generation.json:
         flags.append("--json")
@@ -100,6 +127,8 @@ def _generation_flags(folder: Path, generation: Generation) -> list[str]:
         value = getattr(generation, name)
         if value is not None:
             flags += [f"--{name.replace('_', '-')}", str(value)]
+    if generation.no_packed_cache:
+        flags.append("--no-packed-cache")
     return flags
 
 

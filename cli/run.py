@@ -32,12 +32,26 @@ def run(  # noqa: PLR0913  one parameter for each option
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the sampling.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Number of threads.")] = None,
+    serve_stdio: Annotated[
+        bool, typer.Option("--serve-stdio", help="Answer requests on standard input, JSON lines.")
+    ] = False,
+    packed_cache: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of packed weights; the user's cache."),
+    ] = None,
+    packed_cache_max_bytes: Annotated[
+        int | None, typer.Option(min=0, help="Of all packed weights there; the oldest go first.")
+    ] = None,
+    no_packed_cache: Annotated[
+        bool, typer.Option("--no-packed-cache", help="Pack weights at every start anew.")
+    ] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Leave out the chat template.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Answer prompts, or chat, with a bundle.
 
-    Uses the C++ runner. Without --adapter the base answers.
+    Uses the C++ runner. Without --adapter the base answers. A chat switches to any
+    adapter of the bundle with /adapter NAME, and a request of --serve-stdio names one.
     """
     from .generation import Generation, run_bundle
 
@@ -50,5 +64,9 @@ def run(  # noqa: PLR0913  one parameter for each option
         top_p=top_p,
         seed=seed,
         threads=threads,
+        serve_stdio=serve_stdio,
+        packed_cache=packed_cache,
+        packed_cache_max_bytes=packed_cache_max_bytes,
+        no_packed_cache=no_packed_cache,
     )
     raise typer.Exit(run_bundle(bundle, backend, adapter or ["base"], generation))

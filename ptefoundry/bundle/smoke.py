@@ -102,7 +102,8 @@ def _run_prompts(files: SmokeRun, smoke: SmokeParams, folder: Path) -> list[dict
             *(runner_program(files.runner), "--program", files.program),
             *("--data", files.foundation, "--tokenizer", files.tokenizer),
             *("--prompt-file", prompts, "--max-new-tokens", str(smoke.tokens)),
-            *("--logits-out", folder, "--json"),
+            # What a build finds does not depend on what was run before it.
+            *("--logits-out", folder, "--json", "--no-packed-cache"),
             *(["--chat-template"] if chat["first"] else []),
         ]
     )

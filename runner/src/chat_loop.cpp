@@ -2,73 +2,119 @@
 
 #include <string>
 
+#include "conversation.h"
 #include "report.h"
 
 namespace ptefoundry {
 namespace {
 
-class Conversation {
- public:
-  Conversation(const Runner& runner, const SamplingOptions& sampling)
-      : runner_(runner),
-        program_(runner.programs().front()),
-        history_(*program_.program),
-        sampler_(sampling) {}
+constexpr char kAdapter[] = "/adapter ";
+constexpr char kClear[] = " --clear";
 
-  Result<Answer> answer(const std::string& user, const OnText& on_text) {
-    const Chat& chat = *runner_.chat();
-    ASSIGN_OR_RETURN(
-        const std::vector<int64_t> tokens,
-        runner_.encode_turn(started_ ? chat.next : chat.first, user));
-    ASSIGN_OR_RETURN(Answer answer, runner_.answer(program_, history_, sampler_,
-                                                   tokens, on_text));
-    started_ = true;
-    return answer;
+bool starts_with(const std::string& text, const std::string& start) {
+  return text.compare(0, start.size(), start) == 0;
+}
+
+bool ends_with(const std::string& text, const std::string& end) {
+  return text.size() >= end.size() &&
+         text.compare(text.size() - end.size(), end.size(), end) == 0;
+}
+
+// Follows the lines of a chat.
+class ChatLoop {
+ public:
+  ChatLoop(Runner& runner, const Options& options, std::ostream& out,
+           std::ostream& notes)
+      : runner_(runner),
+        quiet_(options.quiet),
+        out_(out),
+        notes_(notes),
+        conversation_(runner, runner.programs().slots().front(),
+                      options.sampling) {}
+
+  // What a person is asked with.
+  std::string prompt() const {
+    if (quiet_) {
+      return "";
+    }
+    const bool choice = runner_.programs().slots().size() > 1;
+    return choice ? conversation_.name() + "> " : "> ";
+  }
+
+  Status follow(const std::string& line) {
+    if (line == "/reset" || line == "/clear") {
+      conversation_.clear();
+      return Done{};
+    }
+    if (line == "/adapters") {
+      list();
+      return Done{};
+    }
+    if (starts_with(line, kAdapter)) {
+      return switch_to(line.substr(sizeof(kAdapter) - 1));
+    }
+    return line.empty() ? Status(Done{}) : answer(line);
   }
 
  private:
-  const Runner& runner_;
-  const LoadedProgram& program_;
-  History history_;
-  Sampler sampler_;
-  bool started_ = false;
+  void list() {
+    for (const ProgramSlot& slot : runner_.programs().slots()) {
+      notes_ << (slot.name == conversation_.name() ? "* " : "  ") << slot.name
+             << (slot.loaded == nullptr ? " (not loaded)" : "") << "\n";
+    }
+  }
+
+  Status switch_to(std::string name) {
+    const bool clear = ends_with(name, kClear);
+    if (clear) {
+      name.resize(name.size() - (sizeof(kClear) - 1));
+    }
+    ASSIGN_OR_RETURN(const Switch made, conversation_.switch_to(name, !clear));
+    if (!quiet_) {
+      notes_ << describe(made) << "\n";
+    }
+    return Done{};
+  }
+
+  Status answer(const std::string& user) {
+    ASSIGN_OR_RETURN(const Answer answer,
+                     conversation_.answer(user, [&](const std::string& text) {
+                       out_ << text << std::flush;
+                     }));
+    out_ << std::endl;
+    if (!quiet_) {
+      notes_ << describe(answer) << "\n";
+    }
+    return Done{};
+  }
+
+  Runner& runner_;
+  const bool quiet_;
+  std::ostream& out_;
+  std::ostream& notes_;
+  Conversation conversation_;
 };
 
 }  // namespace
 
-Status run_chat(const Runner& runner, const Options& options, std::istream& in,
+Status run_chat(Runner& runner, const Options& options, std::istream& in,
                 std::ostream& out, std::ostream& notes) {
-  const std::string prompt = options.quiet ? "" : "> ";
-  auto conversation = std::make_unique<Conversation>(runner, options.sampling);
+  ChatLoop loop(runner, options, out, notes);
   int refused = 0;
   std::string line;
-  while (notes << prompt << std::flush, std::getline(in, line)) {
+  while (notes << loop.prompt() << std::flush, std::getline(in, line)) {
     if (line == "/exit") {
       break;
     }
-    if (line == "/reset") {
-      conversation = std::make_unique<Conversation>(runner, options.sampling);
-      continue;
-    }
-    if (line.empty()) {
-      continue;
-    }
-    const auto answer = conversation->answer(
-        line, [&](const std::string& text) { out << text << std::flush; });
-    if (!answer.ok()) {
+    const Status followed = loop.follow(line);
+    if (!followed.ok()) {
       ++refused;
-      notes << answer.failure().message << "; /reset starts anew\n";
-      continue;
-    }
-    out << std::endl;
-    if (!options.quiet) {
-      notes << describe(answer.value()) << "\n";
+      notes << followed.failure().message << "; /clear starts anew\n";
     }
   }
   if (refused > 0) {
     return Failure{std::to_string(refused) +
-                   (refused == 1 ? " turn was" : " turns were") +
-                   " not answered"};
+                   (refused == 1 ? " line was" : " lines were") + " refused"};
   }
   return Done{};
 }

@@ -1,4 +1,4 @@
-// A conversation with one program.
+// A conversation, with one program at a time.
 #pragma once
 
 #include <istream>
@@ -9,11 +9,13 @@
 
 namespace ptefoundry {
 
-// Reads one turn per line until /exit or the end of `in`; /reset starts a new
-// conversation. Answers go to `out`, everything else to `notes`. A turn that
-// does not fit is refused, the conversation goes on, and the whole counts as a
-// failure.
-Status run_chat(const Runner& runner, const Options& options, std::istream& in,
+// Reads one turn per line until /exit or the end of `in`. `/adapter NAME`
+// switches to another program, which then knows the conversation (with --clear
+// it does not), `/adapters` lists them, `/clear` (or `/reset`) starts a new
+// conversation. Answers go to `out`, everything else to `notes`. A line that
+// cannot be followed is refused, the conversation goes on, and the whole counts
+// as a failure.
+Status run_chat(Runner& runner, const Options& options, std::istream& in,
                 std::ostream& out, std::ostream& notes);
 
 }  // namespace ptefoundry

@@ -108,6 +108,11 @@ Status check_program_file(const std::string& path) {
 }
 
 Status check_data_file(const std::string& path) {
+  RETURN_IF_FAILED(read_data_index(path));
+  return Done{};
+}
+
+Result<std::string> read_data_index(const std::string& path) {
   ASSIGN_OR_RETURN(const OpenedFile file, read_head(path, kData));
   if (!has_tag(file.head, kHeaderOffset, kData.header_magic)) {
     return Failure{path + ": not " + kData.kind + " (no '" +
@@ -131,7 +136,7 @@ Status check_data_file(const std::string& path) {
                    ": its index of tensors is damaged; fetch or build "
                    "it again"};
   }
-  return Done{};
+  return index;
 }
 
 Result<std::string> read_text_file(const std::string& path) {

@@ -14,6 +14,9 @@ Status check_program_file(const std::string& path);
 // The same for a .ptd data file (a foundation).
 Status check_data_file(const std::string& path);
 
+// The head of a .ptd up to the end of its index of tensors. Checked as above.
+Result<std::string> read_data_index(const std::string& path);
+
 // Whole contents of a text file, as bytes.
 Result<std::string> read_text_file(const std::string& path);
 

@@ -26,21 +26,21 @@ const char* to_string(FinishReason reason) {
       return "length";
     case FinishReason::kContext:
       return "context";
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kCancelled:
+      return "cancelled";
   }
   return "";
 }
 
 int64_t History::max_prompt_len() const {
-  const int64_t used = position_ + (unseen_.has_value() ? 1 : 0);
-  return std::max<int64_t>(model_.info().max_context_len - used - 1, 0);
+  return std::max<int64_t>(model_->info().max_context_len - size() - 1, 0);
 }
 
-Status History::check_prompt(const std::vector<int64_t>& prompt) const {
-  const ModelInfo& info = model_.info();
-  if (prompt.empty()) {
-    return Failure{"the prompt has no tokens; give it at least one"};
-  }
-  for (const int64_t id : prompt) {
+Status History::check_ids(const std::vector<int64_t>& ids) const {
+  const ModelInfo& info = model_->info();
+  for (const int64_t id : ids) {
     if (id < 0 || id >= info.vocab_size) {
       return Failure{"the prompt has token " + std::to_string(id) + ", but " +
                      info.path + " has a vocabulary of " +
@@ -48,6 +48,15 @@ Status History::check_prompt(const std::vector<int64_t>& prompt) const {
                      "; use the tokenizer it was built with"};
     }
   }
+  return Done{};
+}
+
+Status History::check_prompt(const std::vector<int64_t>& prompt) const {
+  const ModelInfo& info = model_->info();
+  if (prompt.empty()) {
+    return Failure{"the prompt has no tokens; give it at least one"};
+  }
+  RETURN_IF_FAILED(check_ids(prompt));
   const auto length = static_cast<int64_t>(prompt.size());
   if (length > max_prompt_len()) {
     return Failure{"the prompt has " + std::to_string(length) +
@@ -59,15 +68,42 @@ Status History::check_prompt(const std::vector<int64_t>& prompt) const {
   return Done{};
 }
 
-Result<Logits> History::feed(const std::vector<int64_t>& tokens) {
+int64_t History::keep_common(const std::vector<int64_t>& tokens) {
+  const auto end = std::mismatch(tokens_.begin(), tokens_.end(), tokens.begin(),
+                                 tokens.end())
+                       .first;
+  // What the KV cache holds behind it is written over before it is read.
+  tokens_.erase(end, tokens_.end());
+  fed_ = std::min(fed_, size());
+  return size();
+}
+
+Status History::append(const std::vector<int64_t>& tokens) {
+  const ModelInfo& info = model_->info();
+  RETURN_IF_FAILED(check_ids(tokens));
+  const auto length = size() + static_cast<int64_t>(tokens.size());
+  if (length > info.max_context_len) {
+    return Failure{"the conversation has " + std::to_string(length) +
+                   " tokens, but the context of " + info.path + " holds " +
+                   std::to_string(info.max_context_len)};
+  }
+  tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+  RETURN_IF_FAILED(feed());
+  return Done{};
+}
+
+// Of the last token; there has to be one that the model has not seen.
+Result<Logits> History::feed() {
   Logits logits = {nullptr, 0};
-  const auto total = static_cast<int64_t>(tokens.size());
-  for (int64_t start = 0; start < total;) {
-    const int64_t count = std::min(total - start, model_.info().max_chunk_len);
-    ASSIGN_OR_RETURN(logits,
-                     model_.forward(tokens.data() + start, count, position_));
-    start += count;
-    position_ += count;
+  while (fed_ < size()) {
+    const int64_t count = std::min(size() - fed_, model_->info().max_chunk_len);
+    const auto fed = model_->forward(tokens_.data() + fed_, count, fed_);
+    if (!fed.ok()) {
+      tokens_.resize(static_cast<size_t>(fed_));
+      return fed.failure();
+    }
+    logits = fed.value();
+    fed_ += count;
   }
   return logits;
 }
@@ -77,30 +113,22 @@ Result<Generation> History::generate(const std::vector<int64_t>& prompt,
                                      Sampler& sampler,
                                      const OnToken& on_token) {
   RETURN_IF_FAILED(check_prompt(prompt));
-  std::vector<int64_t> tokens;
-  if (unseen_.has_value()) {
-    tokens.push_back(*unseen_);
-    unseen_.reset();
-  }
-  tokens.insert(tokens.end(), prompt.begin(), prompt.end());
+  tokens_.insert(tokens_.end(), prompt.begin(), prompt.end());
 
   Generation generation = {};
   generation.finish_reason = FinishReason::kLength;
-  generation.prefill_tokens = static_cast<int64_t>(tokens.size());
+  generation.prefill_tokens = size() - fed_;
   const Clock::time_point start = Clock::now();
-  ASSIGN_OR_RETURN(Logits logits, feed(tokens));
+  ASSIGN_OR_RETURN(Logits logits, feed());
   generation.prefill_s = seconds_since(start);
   if (options.keep_logits) {
     generation.logits.assign(logits.data, logits.data + logits.size);
   }
 
-  const int64_t max_context_len = model_.info().max_context_len;
   while (static_cast<int64_t>(generation.tokens.size()) <
          options.max_new_tokens) {
-    if (unseen_.has_value()) {
-      const std::vector<int64_t> last = {*unseen_};
-      unseen_.reset();
-      ASSIGN_OR_RETURN(logits, feed(last));
+    if (fed_ < size()) {
+      ASSIGN_OR_RETURN(logits, feed());
     }
     ASSIGN_OR_RETURN(const int64_t id, sampler.sample(logits));
     generation.tokens.push_back(id);
@@ -113,9 +141,12 @@ Result<Generation> History::generate(const std::vector<int64_t>& prompt,
       generation.finish_reason = FinishReason::kEos;
       break;
     }
-    unseen_ = id;
-    on_token(id);
-    if (position_ + 1 >= max_context_len) {
+    tokens_.push_back(id);
+    if (const auto reason = on_token(id)) {
+      generation.finish_reason = *reason;
+      break;
+    }
+    if (size() >= model_->info().max_context_len) {
       generation.finish_reason = FinishReason::kContext;
       break;
     }

@@ -18,9 +18,9 @@ struct GenerateOptions {
   bool keep_logits = false;
 };
 
-enum class FinishReason { kEos, kLength, kContext };
+enum class FinishReason { kEos, kLength, kContext, kStop, kCancelled };
 
-// "eos", "length" or "context".
+// "eos", "length", "context", "stop" or "cancelled".
 const char* to_string(FinishReason reason);
 
 // Times are in seconds.
@@ -37,12 +37,22 @@ struct Generation {
 // One history in a model's KV cache.
 class History {
  public:
-  using OnToken = std::function<void(int64_t id)>;
+  // May end the answer by naming a reason.
+  using OnToken = std::function<std::optional<FinishReason>(int64_t id)>;
 
-  explicit History(Model& model) : model_(model) {}
+  explicit History(Model& model) : model_(&model) {}
+
+  const std::vector<int64_t>& tokens() const { return tokens_; }
 
   // Tokens a prompt may have, so that the context has room for an answer.
   int64_t max_prompt_len() const;
+
+  // Forgets everything behind the longest common start with `tokens`, and
+  // returns its length.
+  int64_t keep_common(const std::vector<int64_t>& tokens);
+
+  // Appends tokens without an answer.
+  Status append(const std::vector<int64_t>& tokens);
 
   // Appends a prompt to the history and answers it. `on_token` sees every
   // token but the end of sequence, which does not become part of the history.
@@ -51,14 +61,16 @@ class History {
                               const OnToken& on_token);
 
  private:
+  int64_t size() const { return static_cast<int64_t>(tokens_.size()); }
+  Status check_ids(const std::vector<int64_t>& ids) const;
   Status check_prompt(const std::vector<int64_t>& prompt) const;
-  Result<Logits> feed(const std::vector<int64_t>& tokens);
+  Result<Logits> feed();
 
-  Model& model_;
-  int64_t position_ = 0;  // tokens in the KV cache
-  // The last token of an answer that was cut short: it is part of the history,
-  // but the model has not seen it yet.
-  std::optional<int64_t> unseen_;
+  Model* model_;
+  std::vector<int64_t> tokens_;
+  // How many of them are in the KV cache. The last token of an answer that was
+  // cut short is part of the history, but the model has not seen it yet.
+  int64_t fed_ = 0;
 };
 
 }  // namespace ptefoundry

@@ -1,5 +1,6 @@
 // Command line of the runner: parses flags, calls the library, prints.
 
+#include <csignal>
 #include <exception>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -12,6 +13,7 @@
 #include "options.h"
 #include "report.h"
 #include "runner.h"
+#include "serve.h"
 
 namespace {
 
@@ -57,7 +59,7 @@ Status write_logits(const std::string& directory, size_t program, size_t prompt,
                     logits.size() * sizeof(float));
 }
 
-Status generate(const Runner& runner, const Options& options) {
+Status generate(Runner& runner, const Options& options) {
   const bool streams = !options.json;
   const bool notes = streams && !options.quiet;
   if (!options.logits_directory.empty()) {
@@ -69,20 +71,24 @@ Status generate(const Runner& runner, const Options& options) {
     prompt_tokens.push_back(std::move(ids));
   }
   std::vector<ordered_json> reports;
-  for (size_t p = 0; p < runner.programs().size(); ++p) {
-    const LoadedProgram& program = runner.programs()[p];
+  const auto& slots = runner.programs().slots();
+  for (size_t p = 0; p < slots.size(); ++p) {
+    const LoadedProgram& program = *slots[p].loaded;
     for (size_t q = 0; q < options.prompts.size(); ++q) {
       const Prompt& prompt = options.prompts[q];
       if (notes) {
         print_header(program, prompt);
       }
-      ASSIGN_OR_RETURN(const Answer answer,
-                       runner.answer(program, prompt_tokens[q],
-                                     [&](const std::string& text) {
-                                       if (streams) {
-                                         std::cout << text << std::flush;
-                                       }
-                                     }));
+      History history(*program.program);
+      Sampler sampler(options.sampling);
+      ASSIGN_OR_RETURN(
+          const Answer answer,
+          runner.answer(program, history, sampler, prompt_tokens[q],
+                        runner.answer_options(), [&](const std::string& text) {
+                          if (streams) {
+                            std::cout << text << std::flush;
+                          }
+                        }));
       if (streams) {
         std::cout << std::endl;
       }
@@ -97,21 +103,37 @@ Status generate(const Runner& runner, const Options& options) {
     }
   }
   if (options.json) {
-    std::cout << to_text(run_report(options, std::move(reports)), 2) << "\n";
+    std::cout << to_text(run_report(options, runner.packed_cache(),
+                                    std::move(reports)),
+                         2)
+              << "\n";
   }
   return Done{};
 }
 
 Status run(const Options& options) {
-  ASSIGN_OR_RETURN(const Runner runner, Runner::load(options));
+  const auto print_note = [&](const std::string& note) {
+    if (!options.quiet) {
+      std::cerr << note << "\n";
+    }
+  };
+  ASSIGN_OR_RETURN(Runner runner, Runner::load(options, print_note));
   if (!options.json && !options.quiet) {
-    for (const LoadedProgram& program : runner.programs()) {
-      std::cerr << describe(program) << "\n";
+    if (runner.packed_cache().file.has_value()) {
+      std::cerr << describe(runner.packed_cache()) << "\n";
+    }
+    for (const ProgramSlot& slot : runner.programs().slots()) {
+      if (slot.loaded != nullptr) {
+        std::cerr << describe(*slot.loaded) << "\n";
+      }
     }
   }
   switch (options.mode) {
     case Mode::kChat:
       return run_chat(runner, options, std::cin, std::cout, std::cerr);
+    case Mode::kServe:
+      std::signal(SIGPIPE, SIG_IGN);  // who stops reading ends it in order
+      return serve(runner, options, std::cin, std::cout);
     case Mode::kTokenize:
       return tokenize(runner, options);
     default:

@@ -2,7 +2,9 @@
 
 #include <charconv>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
+#include <set>
 #include <sstream>
 
 namespace ptefoundry {
@@ -85,6 +87,9 @@ const std::vector<Flag>& flags() {
   static const std::vector<Flag> kFlags = {
       {"--program", "FILE", "program (.pte) to run; repeat for several",
        append(&Options::programs)},
+      {"--on-demand", "FILE",
+       "program that is loaded when a chat or request asks for it",
+       append(&Options::on_demand)},
       {"--data", "FILE", "data file (.ptd) of the programs, their foundation",
        append(&Options::data_files)},
       {"--tokenizer", "DIR", "directory with tokenizer.json and chat.json",
@@ -99,8 +104,12 @@ const std::vector<Flag>& flags() {
       {"--tokens", "IDS", "a prompt as token ids, such as 1,2,3", add_tokens},
       {"--chat-template", nullptr, "wrap prompts as the user's turn of a chat",
        turn_on(&Options::chat_template)},
-      {"--chat", nullptr, "talk to one program; /reset forgets, /exit ends",
+      {"--chat", nullptr,
+       "talk to a program; /adapter NAME switches, /clear forgets, /exit ends",
        choose(Mode::kChat)},
+      {"--serve-stdio", nullptr,
+       "answer requests, a JSON document on each line of standard input",
+       choose(Mode::kServe)},
       {"--tokenize-only", nullptr,
        "print the token ids of the prompts (or the text of ids) as JSON",
        choose(Mode::kTokenize)},
@@ -140,11 +149,28 @@ const std::vector<Flag>& flags() {
       {"--no-weight-cache", nullptr, "pack weights for every program anew",
        [](Options& options, const std::string&) -> Status {
          options.load.weight_cache = false;
+         options.packed_cache.enabled = false;  // a part of the same mechanism
          return Done{};
        }},
-      {"--packed-cache", "FILE", "keep packed weights here for the next start",
-       [](Options& options, const std::string& path) -> Status {
-         options.load.packed_cache = path;
+      {"--packed-cache", "DIR",
+       "keep packed weights here for the next start (the user's cache)",
+       [](Options& options, const std::string& directory) -> Status {
+         if (directory.empty()) {
+           return Failure{"expected a folder, found nothing"};
+         }
+         options.packed_cache.directory = directory;
+         return Done{};
+       }},
+      {"--packed-cache-max-bytes", "N",
+       "of all foundations kept there; the oldest go first (16 GiB)",
+       [](Options& options, const std::string& text) -> Status {
+         ASSIGN_OR_RETURN(options.packed_cache.max_bytes,
+                          parse_number<uint64_t>(text, 0, UINT64_MAX));
+         return Done{};
+       }},
+      {"--no-packed-cache", nullptr, "pack weights at every start anew",
+       [](Options& options, const std::string&) -> Status {
+         options.packed_cache.enabled = false;
          return Done{};
        }},
       {"--json", nullptr, "print one JSON document instead of text",
@@ -170,21 +196,55 @@ Status check_generate(const Options& options) {
   if (options.programs.empty()) {
     return Failure{"no --program given"};
   }
-  const bool chat = options.mode == Mode::kChat;
-  if (chat && (options.programs.size() != 1 || !options.prompts.empty() ||
-               options.json || !options.logits_directory.empty())) {
-    return Failure{
-        "--chat takes one --program, no prompt, no --json and no "
-        "--logits-out"};
+  if (!options.on_demand.empty()) {
+    return Failure{"--on-demand needs --chat or --serve-stdio"};
   }
-  if (!chat && options.prompts.empty()) {
-    return Failure{"no --prompt, --prompt-file, --tokens or --chat given"};
+  if (options.prompts.empty()) {
+    return Failure{
+        "no --prompt, --prompt-file, --tokens, --chat or --serve-stdio given"};
   }
   return Done{};
 }
 
+// Where programs are asked for by name.
+Status check_dialogue(const Options& options) {
+  const bool chat = options.mode == Mode::kChat;
+  const std::string mode = chat ? "--chat" : "--serve-stdio";
+  if (!options.prompts.empty() || options.json ||
+      !options.logits_directory.empty()) {
+    return Failure{mode + " takes no prompt, no --json and no --logits-out"};
+  }
+  if (options.programs.empty() && (chat || options.on_demand.empty())) {
+    return Failure{"no --program given"};
+  }
+  std::set<std::string> names;
+  for (const auto* paths : {&options.programs, &options.on_demand}) {
+    for (const std::string& path : *paths) {
+      const std::string name = std::filesystem::path(path).stem().string();
+      if (!names.insert(name).second) {
+        return Failure{path + ": " + mode + " has another program '" + name +
+                       "'; rename one of the files"};
+      }
+    }
+  }
+  return Done{};
+}
+
+Status check_mode(const Options& options) {
+  switch (options.mode) {
+    case Mode::kGenerate:
+      return check_generate(options);
+    case Mode::kChat:
+    case Mode::kServe:
+      return check_dialogue(options);
+    default:
+      return Done{};
+  }
+}
+
 Status check_tokenizer(const Options& options) {
-  bool needed = options.mode != Mode::kGenerate || options.chat_template;
+  bool needed = options.mode == Mode::kChat ||
+                options.mode == Mode::kTokenize || options.chat_template;
   for (const Prompt& prompt : options.prompts) {
     needed = needed || prompt.text.has_value();
   }
@@ -227,9 +287,7 @@ Result<Options> parse_options(const std::vector<std::string>& arguments) {
       return options;
     }
   }
-  if (options.mode != Mode::kTokenize) {
-    RETURN_IF_FAILED(check_generate(options));
-  }
+  RETURN_IF_FAILED(check_mode(options));
   RETURN_IF_FAILED(check_tokenizer(options));
   return options;
 }

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "packed_cache.h"
 #include "program.h"
 #include "prompts.h"
 #include "result.h"
@@ -12,11 +13,12 @@
 
 namespace ptefoundry {
 
-enum class Mode { kGenerate, kChat, kTokenize, kHelp, kVersion };
+enum class Mode { kGenerate, kChat, kServe, kTokenize, kHelp, kVersion };
 
 struct Options {
   Mode mode = Mode::kGenerate;
-  std::vector<std::string> programs;
+  std::vector<std::string> programs;   // loaded at once
+  std::vector<std::string> on_demand;  // loaded when they are asked for
   std::vector<std::string> data_files;
   std::string tokenizer;  // directory
   std::vector<Prompt> prompts;
@@ -24,6 +26,7 @@ struct Options {
   int64_t max_new_tokens = 128;
   SamplingOptions sampling;
   LoadOptions load;
+  PackedCacheOptions packed_cache;
   std::optional<int> threads;
   std::string logits_directory;
   bool json = false;

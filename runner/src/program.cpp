@@ -27,7 +27,7 @@ using executorch::runtime::EValue;
 using executorch::runtime::LoadBackendOptionsMap;
 
 constexpr char kXnnpack[] = "XnnpackBackend";
-using XnnpackOptions = BackendOptions<3>;
+using XnnpackOptions = BackendOptions<2>;
 
 Failure runtime_failure(const std::string& what, Error error) {
   const std::string details = runtime_errors();
@@ -37,19 +37,12 @@ Failure runtime_failure(const std::string& what, Error error) {
 
 Result<XnnpackOptions> xnnpack_options(const LoadOptions& options) {
   XnnpackOptions xnnpack;
-  const std::string& cache = options.packed_cache;
-  if (cache.size() >= executorch::runtime::kMaxOptionValueLength) {
-    return Failure{"--packed-cache " + cache + ": the path is " +
-                   std::to_string(cache.size()) +
-                   " bytes long, at most 255 are possible; use a shorter one"};
-  }
   Error error =
       xnnpack.set_option("weight_cache_enabled", options.weight_cache);
-  if (error == Error::Ok && !cache.empty()) {
-    error = xnnpack.set_option("packed_cache_path", cache.c_str());
-  }
-  if (error == Error::Ok && !cache.empty()) {
-    error = xnnpack.set_option("save_weight_cache_on_disk", true);
+  // The backend writes the file's index after each delegate by itself.
+  if (error == Error::Ok && !options.packed_file.empty()) {
+    error =
+        xnnpack.set_option("packed_cache_path", options.packed_file.c_str());
   }
   if (error != Error::Ok) {
     return runtime_failure("cannot set the XNNPACK options", error);

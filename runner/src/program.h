@@ -15,7 +15,7 @@ namespace ptefoundry {
 struct LoadOptions {
   bool mmap = true;          // map the files instead of reading them
   bool weight_cache = true;  // pack equal weights once for all programs
-  std::string packed_cache;  // file that keeps packed weights; empty: none
+  std::string packed_file;   // that holds packed weights; empty: none
 };
 
 // Sets the size of the thread pool that every program shares. Only takes

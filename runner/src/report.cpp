@@ -81,37 +81,71 @@ std::string describe(const Answer& answer) {
   return text + describe(answer.after_generate);
 }
 
-Json answer_report(const LoadedProgram& program, const Prompt& prompt,
-                   const Answer& answer) {
-  const Generation& generation = answer.generation;
+std::string describe(const PackedCache& cache) {
+  const std::string what = "packed weights: " + cache.file->path + ", " +
+                           mebibytes(cache.file->bytes) + " MiB";
+  if (cache.build_s == 0) {
+    return what;
+  }
+  char seconds[32];
+  std::snprintf(seconds, sizeof(seconds), "%.2f", cache.build_s);
+  return what + ", made in " + seconds + " s for this and later starts";
+}
+
+Json packed_cache_report(const PackedCache& cache) {
+  if (!cache.file.has_value()) {
+    return Json();
+  }
+  return {{"path", cache.file->path},
+          {"bytes", cache.file->bytes},
+          {"tensors", cache.file->tensors},
+          {"build_s", cache.build_s}};
+}
+
+Json memory_report(const MemoryUse& use) {
+  return {{"rss", or_null(use.rss)},
+          {"anon", or_null(use.anonymous)},
+          {"pss", or_null(use.pss)}};
+}
+
+Json generation_report(const Generation& generation) {
   const bool has_token = !generation.tokens.empty();
   Json report;
-  report["program"] = program.program->info().path;
-  report["name"] = program.program->info().name;
-  report["prompt"] = or_null(prompt.text);
-  report["prompt_tokens"] = answer.prompt_tokens;
   report["tokens"] = generation.tokens;
-  report["text"] = or_null(answer.text);
   report["finish_reason"] = to_string(generation.finish_reason);
-  report["load_s"] = program.load_s;
   report["prefill_tokens"] = generation.prefill_tokens;
   report["prefill_s"] = generation.prefill_s;
   report["prefill_tok_s"] = or_null(prefill_rate(generation));
   report["ttft_s"] = has_token ? Json(generation.first_token_s) : Json();
   report["decode_s"] = generation.decode_s;
   report["decode_tok_s"] = or_null(decode_rate(generation));
+  return report;
+}
+
+Json answer_report(const LoadedProgram& program, const Prompt& prompt,
+                   const Answer& answer) {
+  Json report;
+  report["program"] = program.program->info().path;
+  report["name"] = program.program->info().name;
+  report["prompt"] = or_null(prompt.text);
+  report["prompt_tokens"] = answer.prompt_tokens;
+  report["text"] = or_null(answer.text);
+  report["load_s"] = program.load_s;
+  report.update(generation_report(answer.generation));
   add_memory(program.after_load, "load", report);
   add_memory(answer.after_generate, "generate", report);
   return report;
 }
 
-Json run_report(const Options& options, std::vector<Json> answers) {
+Json run_report(const Options& options, const PackedCache& cache,
+                std::vector<Json> answers) {
   Json report;
   report["runner"] = {{"version", PTEFOUNDRY_RUNNER_VERSION},
                       {"executorch", PTEFOUNDRY_EXECUTORCH_VERSION}};
   const auto& data_files = options.data_files;
   report["foundation"] = data_files.empty() ? Json() : Json(data_files.front());
   report["data_files"] = data_files;
+  report["packed_cache"] = packed_cache_report(cache);
   report["programs"] = std::move(answers);
   return report;
 }

@@ -41,11 +41,52 @@ Result<Generation> generate(History& history, const Ids& prompt,
                             const GenerateOptions& options,
                             Ids* streamed = nullptr) {
   Sampler sampler({0, 1, 0});
-  return history.generate(prompt, options, sampler, [&](int64_t id) {
+  const auto stream = [&](int64_t id) -> std::optional<FinishReason> {
     if (streamed != nullptr) {
       streamed->push_back(id);
     }
-  });
+    return std::nullopt;
+  };
+  return history.generate(prompt, options, sampler, stream);
+}
+
+TEST(an_answer_ends_when_its_reader_has_a_reason) {
+  CountingModel model(50);
+  History history(model);
+  Sampler sampler({0, 1, 0});
+  const auto until_12 = [](int64_t id) -> std::optional<FinishReason> {
+    return id == 12 ? std::optional(FinishReason::kStop) : std::nullopt;
+  };
+  const auto answer = history.generate({10}, {9, {}}, sampler, until_12);
+  CHECK(answer.value().tokens == (Ids{11, 12}));
+  CHECK(answer.value().finish_reason == FinishReason::kStop);
+  CHECK(history.tokens() == (Ids{10, 11, 12}));
+}
+
+TEST(a_history_feeds_only_what_it_does_not_share) {
+  CountingModel model(50);
+  History history(model);
+  CHECK(history.append({1, 2, 3, 4, 5, 6}).ok());
+  CHECK(model.chunks_ == (Ids{4, 2}));
+  CHECK_EQUAL(history.keep_common({1, 2, 3, 9}), 3);
+  const auto answer = generate(history, {9, 10}, {2, {}});
+  CHECK_EQUAL(answer.value().prefill_tokens, 2);
+  CHECK(model.history_ == (Ids{1, 2, 3, 9, 10, 11}));
+  CHECK(history.tokens() == (Ids{1, 2, 3, 9, 10, 11, 12}));
+  CHECK_EQUAL(history.keep_common({1, 2, 3, 9, 10, 11, 12, 13}), 7);
+  CHECK_EQUAL(generate(history, {13}, {1, {}}).value().prefill_tokens, 2);
+  CHECK_EQUAL(history.keep_common({}), 0);
+  CHECK_EQUAL(generate(history, {1}, {1, {}}).value().prefill_tokens, 1);
+}
+
+TEST(a_conversation_longer_than_the_context_is_not_appended) {
+  CountingModel model(5);
+  History history(model);
+  CHECK(!history.append({1, 2, 3, 4, 5, 6}).ok());
+  CHECK(!history.append({1, 100}).ok());
+  CHECK(history.tokens().empty());
+  CHECK(history.append({1, 2, 3, 4, 5}).ok());
+  CHECK_EQUAL(history.max_prompt_len(), 0);
 }
 
 TEST(prefill_runs_in_chunks_of_the_longest_call) {

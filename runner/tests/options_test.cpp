@@ -79,9 +79,32 @@ TEST(what_is_missing_is_named) {
   CHECK_CONTAINS(failure({"--tokens", "1"}), "no --program");
   CHECK_CONTAINS(failure({"--program", "a"}), "no --prompt");
   CHECK_CONTAINS(failure({"--program", "a", "--prompt", "x"}), "--tokenizer");
+  CHECK_CONTAINS(failure({"--chat", "--tokenizer", "t", "--program", "a/x.pte",
+                          "--on-demand", "b/x.pte"}),
+                 "another program 'x'");
   CHECK_CONTAINS(failure({"--chat", "--tokenizer", "t", "--program", "a",
-                          "--program", "b"}),
-                 "one --program");
+                          "--prompt", "x"}),
+                 "--chat takes no prompt");
+  CHECK_CONTAINS(failure({"--serve-stdio"}), "no --program");
+  CHECK_CONTAINS(
+      failure({"--program", "a", "--on-demand", "b", "--tokens", "1"}),
+      "--on-demand needs --chat");
+  CHECK_CONTAINS(failure({"--packed-cache", ""}), "--packed-cache");
+  CHECK_CONTAINS(failure({"--packed-cache-max-bytes", "-1"}), "max-bytes");
+}
+
+TEST(programs_of_a_dialogue_may_be_loaded_later) {
+  CHECK(parse_options({"--serve-stdio", "--on-demand", "a.pte"}).ok());
+  const auto chat = parse_options({"--chat", "--tokenizer", "t", "--program",
+                                   "a.pte", "--on-demand", "b.pte"});
+  CHECK(chat.ok());
+  CHECK_EQUAL(chat.value().on_demand.size(), 1u);
+}
+
+TEST(without_a_weight_cache_nothing_is_kept_in_files) {
+  const auto options =
+      parse_options({"--program", "a", "--tokens", "1", "--no-weight-cache"});
+  CHECK(options.ok() && !options.value().packed_cache.enabled);
 }
 
 TEST(the_help_names_every_flag) {

@@ -35,6 +35,7 @@ def main() -> None:
     print(machine(root))
     print(_sizes(root))
     print(_sharing(root))
+    print(_processes(root))
     print(_commands())
 
 
@@ -59,15 +60,92 @@ def _sharing(root: Path) -> str:
     manifest = json.loads((bundle / "manifest.json").read_text())
     programs = [variant["program"] for variant in manifest["variants"]][:3]
     rows = []
-    for label, options in (("on", []), ("off", ["--no-weight-cache"])):
-        for count in range(1, len(programs) + 1):
-            runs = [_run(bundle, programs[:count], options) for _ in range(REPEATS)]
-            rows.append([label, str(count), *_last_program(runs)])
+    with tempfile.TemporaryDirectory() as cache:
+        kept = ["--packed-cache", cache]
+        _run(bundle, programs[:1], kept)
+        for label, options in (
+            ("packed weights in a file", kept),
+            ("packed weights in memory", ["--no-packed-cache"]),
+            ("off", ["--no-weight-cache"]),
+        ):
+            for count in range(1, len(programs) + 1):
+                runs = [_run(bundle, programs[:count], options) for _ in range(REPEATS)]
+                rows.append([label, str(count), *_last_program(runs)])
     header = [
         *("sharing", "programs", "load of the last, s", "decode tok/s", "prefill tok/s"),
         *("RSS, MiB", "PSS, MiB", "anonymous, MiB"),
     ]
     return table(f"Programs in one process ({NEW_TOKENS} tokens each)", header, rows)
+
+
+def _processes(root: Path) -> str:
+    """Processes side by side over one packed file, and what a switch takes."""
+    bundle = root / "artifacts/bundle"
+    rows = []
+    with tempfile.TemporaryDirectory() as cache:
+        cold = _Server(bundle, cache)
+        build = cold.ready["packed_cache"]["build_s"]
+        servers: list[_Server] = []
+        for label in ("alone", "beside another"):
+            servers.append(cold if not servers else _Server(bundle, cache))
+            for server in servers:
+                server.ask(prompt=PROMPT, max_new_tokens=NEW_TOKENS)
+            for server in servers:
+                memory = server.ask(op="stats")["memory"]
+                values = (f"{memory[kind] / MIB:.0f}" for kind in ("rss", "pss", "anon"))
+                rows.append([label, *values])
+        switches = []
+        for adapter in sorted(_manifest(bundle)["adapters"]):
+            answer = servers[-1].ask(prompt=PROMPT, adapter=adapter, max_new_tokens=1)
+            switches.append([adapter, f"{answer['load_s']:.3f}", f"{answer['ttft_s']:.3f}"])
+        for server in servers:
+            server.quit()
+    header = ["process", "RSS, MiB", "PSS, MiB", "anonymous, MiB"]
+    title = f"Processes side by side, base program (packed once in {build:.1f} s)"
+    second = ["cold adapter", "load, s", f"then to the first token of {PROMPT!r}, s"]
+    return _table(title, header, rows) + "\n" + _table("Switching", second, switches)
+
+
+class _Server:
+    """A runner that answers requests; see docs/serve-stdio.md."""
+
+    def __init__(self, bundle: Path, cache: str) -> None:
+        programs = [v["program"] for v in _manifest(bundle)["variants"]]
+        command = ["artifacts/runner/bin/ptefoundry-runner", "--serve-stdio", "--chat-template"]
+        command += ["--quiet", "--packed-cache", cache, "--program", str(bundle / programs[0])]
+        for program in programs[1:]:
+            command += ["--on-demand", str(bundle / program)]
+        command += ["--data", str(bundle / "xnnpack/foundation.ptd")]
+        command += ["--tokenizer", str(bundle / "tokenizer")]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.ready = self._read()
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """The last record that answers a request."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        while "text" in (record := self._read()):
+            pass
+        if "error" in record:
+            raise SystemExit(record["error"])
+        return record
+
+    def quit(self) -> None:
+        self.ask(op="quit")
+        self._process.wait()
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        record: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return record
+
+
+def _manifest(bundle: Path) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads((bundle / "manifest.json").read_text())
+    return manifest
 
 
 def _last_program(runs: list[list[dict[str, Any]]]) -> list[str]:

@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -81,12 +81,19 @@ class Runner:
     """The command line of the runner."""
 
     program: Path
+    cache: Path
+    """In place of the user's."""
 
     def run(
-        self, *arguments: str | Path, stdin: str = "", stdout: int | IO[str] = subprocess.PIPE
+        self,
+        *arguments: str | Path,
+        stdin: str = "",
+        stdout: int | IO[str] = subprocess.PIPE,
+        environment: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [self.program, *arguments],
+            env=os.environ | {"PTEFOUNDRY_CACHE": str(self.cache)} | dict(environment or {}),
             input=stdin,
             stdout=stdout,
             stderr=subprocess.PIPE,
@@ -147,11 +154,12 @@ def build_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def runner(request: pytest.FixtureRequest) -> Runner:
+def runner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Runner:
     """The runner: of $PTEFOUNDRY_RUNNER_PREFIX if that is set, else built for the tests."""
     prefix = os.environ.get("PTEFOUNDRY_RUNNER_PREFIX")
     folder = Path(prefix) if prefix else request.getfixturevalue("build_folder")
-    return Runner(folder.resolve() / "bin" / "ptefoundry-runner")
+    with shared_folder(tmp_path_factory, "runner-cache") as cache:
+        return Runner(folder.resolve() / "bin" / "ptefoundry-runner", cache)
 
 
 @pytest.fixture(scope="session")

@@ -68,6 +68,6 @@ def test_an_installed_tree_finds_its_own_libraries(build_folder: Path, tmp_path:
     )
     for library in LIBRARIES:
         assert f"{library} => {moved}/bin/../lib/{library} " in listed.stdout
-    done = Runner(moved / "bin" / "ptefoundry-runner").run("--version")
+    done = Runner(moved / "bin" / "ptefoundry-runner", tmp_path / "cache").run("--version")
     assert done.returncode == 0
     assert done.stdout.startswith("ptefoundry-runner ")

@@ -60,8 +60,8 @@ def test_a_turn_that_does_not_fit_is_refused_and_the_chat_goes_on(
     done = runner.run(*arguments, stdin="hi\n" + "long " * 100 + "\nand\n")
     assert done.returncode == 1
     assert "has room for a prompt of" in done.stderr
-    assert "/reset starts anew" in done.stderr
-    assert "error: 1 turn was not answered" in done.stderr
+    assert "/clear starts anew" in done.stderr
+    assert "error: 1 line was refused" in done.stderr
     expected = eager_answers(base, tokenizer, ["hi", "and"])
     assert done.stdout == "".join(f"{answer}\n" for answer in expected)
 

@@ -73,13 +73,17 @@ def test_a_damaged_index_of_a_foundation_never_crashes(
     index_end = int.from_bytes(whole[32:40], "little")
     generator = random.Random(4)
     messages = set()
-    for _ in range(200):
+    for attempt in range(200):
         damaged = bytearray(whole)
         # Offsets and lengths are what a reader could be led astray by.
         at = generator.randrange(0x40, index_end - 3) & ~3
         damaged[at : at + 4] = generator.randbytes(4)
         copy.write_bytes(damaged)
-        done = runner.run("--program", base.program, "--data", copy, "--tokens", "1", "--quiet")
+        # Packing reads it in the same way, only slower.
+        cache = [] if attempt % 20 == 0 else ["--no-packed-cache"]
+        done = runner.run(
+            *("--program", base.program, "--data", copy, "--tokens", "1", "--quiet", *cache)
+        )
         assert done.returncode in {0, 1}, (at, done.returncode, done.stderr)
         messages.add(done.stderr.partition(f"{copy}: ")[2])
     assert "its index of tensors is damaged; fetch or build it again\n" in messages
@@ -228,16 +232,6 @@ def test_programs_of_another_shape_are_refused(runner: Runner, tmp_path: Path) -
         assert found in message
     path = export_module(StaticTokens(), (ids, position), tmp_path / "other.pte")
     assert "get_max_context_len" in runner.failure("--program", path, "--tokens", "1")
-
-
-def test_a_cache_path_that_is_too_long_is_refused(
-    runner: Runner, base: TinyProgram, tmp_path: Path
-) -> None:
-    message = runner.failure(
-        *("--program", base.program, "--data", base.foundation, "--tokens", "1"),
-        *("--packed-cache", tmp_path / ("x" * 250)),
-    )
-    assert "at most 255" in message
 
 
 def test_output_that_cannot_be_written_is_a_failure(

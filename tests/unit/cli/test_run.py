@@ -84,9 +84,50 @@ def test_base_without_template_gets_none(bundle: Path, arguments: Path) -> None:
     assert "--chat-template" not in json.loads(arguments.read_text())
 
 
+def test_chat_may_switch_to_every_adapter(bundle: Path, arguments: Path) -> None:
+    assert _run(bundle, "--adapter", "red") == 0
+    assert json.loads(arguments.read_text()) == [
+        *("--program", f"{bundle}/xnnpack/red.pte"),
+        *("--on-demand", f"{bundle}/xnnpack/base.pte"),
+        *("--data", f"{bundle}/xnnpack/foundation.ptd"),
+        *("--tokenizer", f"{bundle}/tokenizer", "--chat"),
+    ]
+
+
+def test_server_may_use_every_adapter(bundle: Path, arguments: Path) -> None:
+    assert _run(bundle, "--adapter", "red", "--adapter", "base", "--serve-stdio") == 0
+    given = json.loads(arguments.read_text())
+    assert given.count("--program") == 2
+    assert "--on-demand" not in given
+    assert given[-2:] == ["--serve-stdio", "--chat-template"]
+    assert _run(bundle, "--serve-stdio", "--raw") == 0
+    given = json.loads(arguments.read_text())
+    assert given.count("--on-demand") == 1
+    assert given[-1] == "--serve-stdio"
+
+
+def test_packed_weights_are_kept_where_asked(bundle: Path, arguments: Path, tmp_path: Path) -> None:
+    words = ("--packed-cache", tmp_path, "--packed-cache-max-bytes", "5")
+    assert _run(bundle, "--prompt", "a", *words) == 0
+    assert json.loads(arguments.read_text())[-4:] == [str(word) for word in words]
+    assert _run(bundle, "--prompt", "a", "--no-packed-cache") == 0
+    assert json.loads(arguments.read_text())[-1] == "--no-packed-cache"
+
+
 @pytest.mark.parametrize(
-    "words", [("--adapter", "red", "--adapter", "base"), ("--json",), ("--raw",)]
+    "words",
+    [
+        ("--serve-stdio", "--prompt", "a"),
+        ("--serve-stdio", "--json"),
+        ("--prompt", "a", "--no-packed-cache", "--packed-cache", "x"),
+    ],
 )
+def test_options_that_exclude_each_other_are_refused(bundle: Path, words: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"--serve-stdio|--no-packed-cache"):
+        _run(bundle, *words)
+
+
+@pytest.mark.parametrize("words", [("--json",), ("--raw",)])
 def test_chat_that_cannot_be_is_refused(bundle: Path, words: tuple[str, ...]) -> None:
     with pytest.raises(ConfigError, match="--prompt"):
         _run(bundle, *words)

@@ -1,0 +1,117 @@
+"""Several programs in one conversation."""
+
+from pathlib import Path
+
+import pytest
+from integration.runner.conftest import CHAT, Runner
+from integration.runner.tiny_programs import TinyProgram
+from tokenizers import Tokenizer
+
+LENGTH = 5
+
+
+@pytest.fixture
+def arguments(base: TinyProgram, adapter: TinyProgram, tokenizer_folder: Path) -> list[str | Path]:
+    return [
+        *("--chat", "--program", base.program, "--on-demand", adapter.program),
+        *("--data", base.foundation, "--tokenizer", tokenizer_folder),
+        *("--max-new-tokens", str(LENGTH)),
+    ]
+
+
+class Talk:
+    """A conversation with eager models that see all of it each time."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.history: list[int] = []
+
+    def ask(self, program: TinyProgram, user: str) -> str:
+        piece = CHAT["next" if self.history else "first"]
+        assert isinstance(piece, dict)
+        text = piece["prefix"] + user + piece["suffix"]
+        self.history += self.tokenizer.encode(text, add_special_tokens=False).ids
+        answer = program.greedy(self.history, LENGTH)
+        assert 0 not in answer
+        self.history += answer
+        decoded = self.tokenizer.decode(answer)
+        assert isinstance(decoded, str)
+        return decoded
+
+
+def test_a_conversation_goes_on_in_another_program(
+    runner: Runner,
+    base: TinyProgram,
+    adapter: TinyProgram,
+    tokenizer: Tokenizer,
+    arguments: list[str | Path],
+) -> None:
+    talk = Talk(tokenizer)
+    expected = [
+        talk.ask(program, user)
+        for program, user in ((base, "hi"), (adapter, "and"), (adapter, "so"), (base, "yes"))
+    ]
+    done = runner.run(
+        *arguments, stdin="hi\n/adapter adapter\nand\nso\n/adapter base\nyes\n/adapters\n"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "".join(f"{answer}\n" for answer in expected)
+    assert "adapter: loaded in " in done.stderr
+    assert "base> " in done.stderr
+    assert "adapter> " in done.stderr
+    [there, back] = [line for line in done.stderr.splitlines() if "fed in" in line]
+    assert there.endswith(" 0 known")
+    assert "loaded in" not in back
+    assert not back.endswith(" 0 known")
+    assert "* base\n" in done.stderr
+
+
+def test_a_conversation_can_be_left_behind(
+    runner: Runner,
+    base: TinyProgram,
+    adapter: TinyProgram,
+    tokenizer: Tokenizer,
+    arguments: list[str | Path],
+) -> None:
+    expected = [
+        Talk(tokenizer).ask(base, "hi"),
+        Talk(tokenizer).ask(adapter, "and"),
+        Talk(tokenizer).ask(adapter, "so"),
+    ]
+    done = runner.run(
+        *(*arguments, "--quiet"), stdin="hi\n/adapter adapter --clear\nand\n/clear\nso\n"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout == "".join(f"{answer}\n" for answer in expected)
+
+
+def test_an_unknown_adapter_changes_nothing(
+    runner: Runner, base: TinyProgram, tokenizer: Tokenizer, arguments: list[str | Path]
+) -> None:
+    talk = Talk(tokenizer)
+    expected = [talk.ask(base, "hi"), talk.ask(base, "and")]
+    done = runner.run(*arguments, stdin="hi\n/adapter green\nand\n/adapters\n")
+    assert done.returncode == 1
+    assert "there is no adapter 'green'; there are base, adapter" in done.stderr
+    assert "  adapter (not loaded)\n" in done.stderr
+    assert "error: 1 line was refused" in done.stderr
+    assert done.stdout == "".join(f"{answer}\n" for answer in expected)
+
+
+def test_an_adapter_that_cannot_be_loaded_changes_nothing(
+    runner: Runner,
+    base: TinyProgram,
+    adapter: TinyProgram,
+    tokenizer: Tokenizer,
+    arguments: list[str | Path],
+    tmp_path: Path,
+) -> None:
+    cut = tmp_path / "cut.pte"
+    cut.write_bytes(adapter.program.read_bytes()[:-1000])
+    talk = Talk(tokenizer)
+    expected = [talk.ask(base, "hi"), talk.ask(base, "and")]
+    done = runner.run(*(*arguments, "--on-demand", cut), stdin="hi\n/adapter cut\nand\n")
+    assert done.returncode == 1
+    assert f"{cut}: the header promises " in done.stderr
+    assert done.stdout == "".join(f"{answer}\n" for answer in expected)
