@@ -12,7 +12,9 @@ import argparse
 import json
 import os
 import statistics
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +105,7 @@ def _processes(root: Path) -> str:
     header = ["process", "RSS, MiB", "PSS, MiB", "anonymous, MiB"]
     title = f"Processes side by side, base program (packed once in {build:.1f} s)"
     second = ["cold adapter", "load, s", f"then to the first token of {PROMPT!r}, s"]
-    return _table(title, header, rows) + "\n" + _table("Switching", second, switches)
+    return table(title, header, rows) + "\n" + table("Switching", second, switches)
 
 
 class _Server:
