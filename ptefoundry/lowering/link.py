@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ptefoundry.adapter.convert import TENSORS_FILE, CanonicalAdapter
 from ptefoundry.digest import hash_bytes
-from ptefoundry.errors import AdapterError, ArtifactError
+from ptefoundry.errors import AdapterError, ArtifactError, VerificationError
 from ptefoundry.files import atomic_writer
 from ptefoundry.lowering.encodings import encode_fp32
 from ptefoundry.lowering.foundation import Foundation
@@ -24,9 +24,11 @@ from ptefoundry.lowering.readback import check_program
 from ptefoundry.lowering.template import Slot, Template, stored_ranges
 from ptefoundry.raw_tensors import RawTensors, open_tensors
 
+_PIECE_BYTES = 128 << 10
+
 
 class Linker:
-    """Makes programs of one template over one foundation; for many adapters, made once."""
+    """Makes programs of one template over one foundation, one after the other."""
 
     def __init__(self, template: Template, foundation: Foundation) -> None:
         """Put the keys of the foundation into the template.
@@ -39,7 +41,10 @@ class Linker:
         self._base_keys = {
             tensor.sha256: tensor.slot for tensor in foundation.tensors if tensor.name is None
         }
+        # The whole program; each adapter's matrices and keys replace those of the one before.
         self._image = _expand(template)
+        self._is_parsed = False
+        self._check_placeholders()
         self._fill_from_foundation()
 
     def link(self, adapter: CanonicalAdapter | None, into: Path) -> None:
@@ -54,14 +59,27 @@ class Linker:
                 a matrix that equals a tensor of the base.
             VerificationError: what was written does not read back as it must.
         """
-        image = bytearray(self._image)
         self._check_signature(adapter)
         if adapter is not None:
             with open_tensors(adapter.folder / TENSORS_FILE, AdapterError) as tensors:
-                self._fill_from_adapter(image, tensors)
-        foundation = self._foundation.data
-        with atomic_writer(into, check=lambda path: check_program(path, foundation)) as file:
-            file.write(image)
+                self._fill_from_adapter(tensors)
+        with atomic_writer(into, check=self._read_back) as file:
+            file.write(self._image)
+
+    def _read_back(self, path: Path) -> None:
+        """Check what is on the disk: all bytes, and once for the linker what they say.
+
+        Its programs differ in the text of keys and in data alone, at places that are
+        the same for all, so that parsing each again would find nothing new.
+        """
+        if not _has_bytes(path, self._image):
+            raise VerificationError(
+                f"{path}: expected the bytes that were written, found others; the disk or the "
+                "memory of this machine is faulty, run it again"
+            )
+        if not self._is_parsed:
+            check_program(path, self._foundation.data)
+            self._is_parsed = True
 
     def _fill_from_foundation(self) -> None:
         found = {tensor.slot: tensor.size for tensor in self._foundation.tensors}
@@ -81,7 +99,7 @@ class Linker:
                     f"{self._foundation.data.path}: {name}: expected the constant {slot.key} of "
                     f"{self._template.where}, found {keys[name]}; run `ptefoundry build`"
                 )
-            self._write_key(self._image, slot, keys[name])
+            self._write_key(slot, keys[name])
 
     def _check_signature(self, adapter: CanonicalAdapter | None) -> None:
         modules = adapter.modules if adapter is not None else {}
@@ -99,7 +117,7 @@ class Linker:
                 "link it with the template of its own signature"
             )
 
-    def _fill_from_adapter(self, image: bytearray, tensors: RawTensors) -> None:
+    def _fill_from_adapter(self, tensors: RawTensors) -> None:
         slots = {slot.source: slot for slot in self._template.map.of_kind("adapter")}
         for name in sorted({*tensors.tensors, *slots}):
             expected = ("F32", slots[name].shape) if name in slots else None
@@ -111,9 +129,9 @@ class Linker:
                     "convert the adapter again"
                 )
         for slot in slots.values():
-            self._fill_slot(image, slot, b"".join(encode_fp32(tensors, slot.source)))
+            self._fill_slot(slot, b"".join(encode_fp32(tensors, slot.source)))
 
-    def _fill_slot(self, image: bytearray, slot: Slot, data: bytes) -> None:
+    def _fill_slot(self, slot: Slot, data: bytes) -> None:
         key = hash_bytes(data)
         if key in self._base_keys:
             raise AdapterError(
@@ -122,19 +140,34 @@ class Linker:
                 "both have: train the adapter, or leave this module out of it"
             )
         assert slot.data_at is not None
-        image[slot.data_at : slot.data_at + slot.size] = data
-        self._write_key(image, slot, key)
+        self._image[slot.data_at : slot.data_at + slot.size] = data
+        self._write_key(slot, key)
 
-    def _write_key(self, image: bytearray, slot: Slot, key: str) -> None:
-        expected = slot.key.encode()
+    def _write_key(self, slot: Slot, key: str) -> None:
         for at in slot.places:
-            found = bytes(image[at : at + len(expected)])
-            if found != expected:
-                raise ArtifactError(
-                    f"{self._template.where}: {slot.name}: expected its placeholder's key at byte "
-                    f"{at}, found {found!r}; the template is altered, compile it or fetch it again"
-                )
-            image[at : at + len(expected)] = key.encode()
+            self._image[at : at + len(key)] = key.encode()
+
+    def _check_placeholders(self) -> None:
+        for slot in self._template.map.slots:
+            expected = slot.key.encode()
+            for at in slot.places:
+                found = bytes(self._image[at : at + len(expected)])
+                if found != expected:
+                    raise ArtifactError(
+                        f"{self._template.where}: {slot.name}: expected its placeholder's key at "
+                        f"byte {at}, found {found!r}; the template is altered, compile it or "
+                        "fetch it again"
+                    )
+
+
+def _has_bytes(path: Path, expected: bytearray) -> bool:
+    at = 0
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(_PIECE_BYTES):
+            if not expected.startswith(piece, at):
+                return False
+            at += len(piece)
+    return at == len(expected)
 
 
 def _expand(template: Template) -> bytearray:

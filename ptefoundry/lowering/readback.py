@@ -5,7 +5,10 @@ program without its data fails on the device. So every file is parsed again and
 programs and foundation are matched key by key.
 """
 
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 
 from ptefoundry.errors import VerificationError
@@ -14,6 +17,7 @@ from ptefoundry.lowering.pte import Program, read_pte
 from ptefoundry.lowering.segments import NamedData
 
 _CONTENT_KEY = re.compile(r"[0-9a-f]{64}")
+_PIECE_BYTES = 8 << 20
 _METADATA = ("get_max_context_len", "get_max_seq_len", "get_vocab_size", "get_eos_ids")
 
 
@@ -35,13 +39,26 @@ def check_program(program_file: Path, foundation: DataFile) -> None:
 
 
 def check_foundation(path: Path) -> None:
-    """Check that every content key of a foundation fits its bytes.
+    """Check that every content key of a foundation fits its bytes, read in pieces.
 
     Raises:
         VerificationError: one does not.
         ArtifactError: the file cannot be read.
     """
-    _check_contents(path, read_ptd(path).entries)
+    entries = [entry for entry in read_ptd(path).entries if _CONTENT_KEY.fullmatch(entry.key)]
+    with path.open("rb") as file, ThreadPoolExecutor() as pool:
+        digests = pool.map(lambda entry: _hash_data(file.fileno(), entry), entries)
+        pairs = zip(entries, digests, strict=True)
+        _refuse_wrong(path, [entry.key for entry, digest in pairs if entry.key != digest])
+
+
+def _hash_data(descriptor: int, entry: NamedData) -> str:
+    """SHA-256 of an entry's bytes; unlike through a mapping, they take no memory."""
+    hasher, at, end = sha256(), entry.offset, entry.offset + entry.size
+    while piece := os.pread(descriptor, min(end - at, _PIECE_BYTES), at):
+        hasher.update(piece)
+        at += len(piece)
+    return hasher.hexdigest()
 
 
 def _check_methods(program: Program) -> None:
@@ -80,6 +97,10 @@ def _check_contents(file: Path, entries: tuple[NamedData, ...]) -> None:
         for entry in entries
         if _CONTENT_KEY.fullmatch(entry.key) and entry.key != entry.digest
     ]
+    _refuse_wrong(file, wrong)
+
+
+def _refuse_wrong(file: Path, wrong: list[str]) -> None:
     if wrong:
         raise VerificationError(
             f"{file}: expected bytes with the sha256 that is their key, found others for "
