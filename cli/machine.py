@@ -149,8 +149,7 @@ def _pinned_versions(root: Path | None) -> dict[str, str]:
     except (ValueError, AttributeError):
         # A build tells what is wrong with it.
         return versions
-    # An index has no local versions such as 2.13.0+cpu.
-    pinned = {name: str(version).partition("+")[0] for name, version in facts.items()}
+    pinned = {name: str(version) for name, version in facts.items()}
     return {**versions, **{key: one for key, one in pinned.items() if one != _NOT_INSTALLED}}
 
 

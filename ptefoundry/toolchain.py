@@ -164,8 +164,9 @@ def runner_sources_digest() -> str:
 
 
 def _version(package: str) -> str:
+    """The public version: `+cpu` and the like name the same release built for other devices."""
     try:
-        return importlib.metadata.version(package)
+        return importlib.metadata.version(package).partition("+")[0]
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
 
