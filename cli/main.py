@@ -8,7 +8,7 @@ import typer
 
 from ptefoundry.errors import FoundryError
 
-from . import adapter, build, doctor, init, inspect, plan, run, template
+from . import adapter, build, doctor, init, inspect, plan, run, template, verify
 
 INTERRUPTED = 130
 _UNEXPECTED = 1
@@ -45,6 +45,7 @@ app.add_typer(adapter.app)
 app.command("plan")(plan.plan)
 app.command("build")(build.build)
 app.command("inspect")(inspect.inspect)
+app.command("verify")(verify.verify)
 app.command("run")(run.run)
 app.add_typer(template.app)
 app.command("doctor")(doctor.doctor)

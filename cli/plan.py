@@ -35,6 +35,9 @@ def _show(planned: "Plan") -> None:
             print(f"    {reason}")
         if stage.after:
             print(f"    after {', '.join(stage.after)}")
+    for row in planned.templates or ():
+        place = f"template in {row.found_in}" if row.found_in else "compiles a template (minutes)"
+        print(f"{', '.join(row.needed_by)}: {place}")
     for path in planned.removes:
         print(f"{path} would be removed: its adapter is no longer in params.yaml")
     if running:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ptefoundry.errors import InputError
 from ptefoundry.graph import GRAPH_FILE, graph_text
 from ptefoundry.params import load_params
 from ptefoundry.toolchain import current_toolchain
@@ -13,6 +14,7 @@ from ptefoundry.workspace import Workspace
 from .graph import GraphError, PlannedStage, plan_stages
 from .leftovers import find_leftovers
 from .stage_names import stage_descriptions
+from .template_list import TemplateRow, list_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,11 +27,18 @@ class Plan:
     """Whether dvc.yaml does not follow params.yaml yet."""
     removes: tuple[str, ...]
     """Files and folders of adapters that are gone, relative to the workspace."""
+    templates: tuple[TemplateRow, ...] | None
+    """What programs are linked from, as base and adapters were converted last; None: not yet."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        stages = [stage.to_dict() for stage in self.stages]
-        return {"stages": stages, "new_graph": self.new_graph, "removes": list(self.removes)}
+        rows = None if self.templates is None else [row.to_dict() for row in self.templates]
+        return {
+            "stages": [stage.to_dict() for stage in self.stages],
+            "new_graph": self.new_graph,
+            "removes": list(self.removes),
+            "templates": rows,
+        }
 
 
 def plan_build(workspace: Workspace) -> Plan:
@@ -48,7 +57,17 @@ def plan_build(workspace: Workspace) -> Plan:
         removes=tuple(
             path.relative_to(root).as_posix() for path in find_leftovers(workspace, params)
         ),
+        templates=plan_templates(workspace),
     )
+
+
+def plan_templates(workspace: Workspace) -> tuple[TemplateRow, ...] | None:
+    """The templates that a build links from; None: base and adapters are not converted yet."""
+    try:
+        rows = list_rows(workspace)
+    except InputError:
+        return None
+    return tuple(row for row in rows if row.needed_by)
 
 
 def _plan_graph(root: Path) -> tuple[PlannedStage, ...]:

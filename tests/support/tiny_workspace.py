@@ -94,6 +94,19 @@ class TinyWorkspace:
         assert process.returncode == 0, output
         return executed(output)
 
+    def run(self, *command: str) -> tuple[int, str]:
+        """Run a command to its end; returns its exit code and all that it printed."""
+        done = subprocess.run(
+            command,
+            cwd=self.root,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout
+
     def replace_params(self, old: str, new: str) -> None:
         """Edit params.yaml."""
         path = self.root / "params.yaml"

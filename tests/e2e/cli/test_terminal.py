@@ -82,7 +82,7 @@ def test_unchanged_stages_are_only_counted(built: Any) -> None:
     plain = _without_control(_read(terminal))
     process.wait(_DEADLINE_S)
     os.close(terminal)
-    assert "17 unchanged" in plain
+    assert "19 unchanged" in plain
     assert "fetch-base" not in plain
 
 

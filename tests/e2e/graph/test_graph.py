@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ptefoundry.digest import hash_file
+from ptefoundry.files import write_bytes, write_text
 from support.tiny_models import save_tiny_adapter, save_tiny_base
 from support.tiny_workspace import TinyWorkspace
 
@@ -107,6 +108,25 @@ def test_export_option_rebuilds_programs_but_fetches_nothing(make_workspace: Mak
     metrics = workspace.root / "artifacts/smoke/xnnpack/red/metrics.json"
     parity = json.loads(metrics.read_text())["parity"]
     assert parity["quantization"]["logits"] > parity["prefill_logits"]
+
+
+def test_verify_compares_linked_programs_with_full_exports(make_workspace: MakeWorkspace) -> None:
+    workspace = make_workspace()
+    workspace.repro()
+    code, output = workspace.run("ptefoundry", "verify", "--relink", "--adapter", "red")
+    assert (code, output.splitlines()[0]) == (0, "every file is as the manifest says"), output
+    assert "xnnpack/red.pte: an export in full gives the same bytes" in output
+    bundle = workspace.root / "artifacts/bundle"
+    programs = {name: bundle / f"xnnpack/{name}.pte" for name in ("red", "blue")}
+    manifest = (bundle / "manifest.json").read_text()
+    # Another adapter's program, in a bundle that is whole.
+    wrong = manifest.replace(hash_file(programs["red"]), hash_file(programs["blue"]))
+    write_text(bundle / "manifest.json", wrong)
+    write_bytes(programs["red"], programs["blue"].read_bytes())
+    assert workspace.run("ptefoundry", "verify")[0] == 0
+    code, output = workspace.run("ptefoundry", "verify", "--relink", "--adapter", "red")
+    assert code == 6
+    assert "red.pte: expected the " in output
 
 
 def test_other_weights_of_a_base_compile_nothing(make_workspace: MakeWorkspace) -> None:

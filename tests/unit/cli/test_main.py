@@ -15,7 +15,8 @@ _HEAVY = ("boto3", "dvc", "executorch", "huggingface_hub", "pydantic", "torch", 
 
 _COMMANDS = [
     (),
-    *((name,) for name in ("init", "plan", "build", "inspect", "run", "doctor", "adapter")),
+    *((name,) for name in ("init", "plan", "build", "inspect", "verify", "run", "doctor")),
+    ("adapter",),
     *(("adapter", name) for name in ("add", "check", "list", "remove")),
     ("template",),
     *(("template", name) for name in ("ls", "push", "pull", "verify")),

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from ptefoundry.cli.main import app
+from ptefoundry.cli.planning import plan_templates
 from ptefoundry.cli.template_list import needed_templates
 from ptefoundry.errors import AdapterError, ArtifactError, ConfigError, FoundryError
 from ptefoundry.files import write_json
@@ -62,6 +63,20 @@ def test_ls_tells_who_needs_what_and_where_it_is(converted: Workspace) -> None:
     text = _invoke("ls").stdout
     assert "nowhere, will be compiled" in text
     assert "blue, red" in text
+
+
+def test_plan_tells_which_templates_a_build_links_from(converted: Workspace) -> None:
+    own, cache = workspace_stores(converted.root)
+    _keep(converted, own, SIGNATURE)
+    _keep(converted, cache, {"layers.1.attention.wk": 3})
+    rows = plan_templates(converted)
+    assert rows is not None
+    assert [(row.needed_by, row.found_in) for row in rows] == [
+        (("base",), None),
+        (("blue", "red"), str(own.folder)),
+    ]
+    shutil.rmtree(converted.artifacts / "adapters")
+    assert plan_templates(converted) is None
 
 
 def test_ls_needs_converted_adapters(converted: Workspace) -> None:

@@ -1,0 +1,45 @@
+"""`ptefoundry verify`: is the built bundle what it must be?"""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ptefoundry.errors import VerificationError
+
+
+def verify(
+    *,
+    relink: Annotated[
+        bool,
+        typer.Option(
+            "--relink", help="Export programs in full too, and compare the bytes. Takes minutes."
+        ),
+    ] = False,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--adapter", metavar="NAME", help="Export only this program (`base`: the base's)."
+        ),
+    ] = None,
+) -> None:
+    """Check the workspace's bundle: its files against the manifest, its programs by exporting."""
+    from ptefoundry.bundle.inspect import find_differences
+    from ptefoundry.bundle.relink import check_export, find_variants
+    from ptefoundry.params import load_params
+    from ptefoundry.workspace import find_workspace
+
+    workspace = find_workspace(Path.cwd())
+    variants = find_variants(workspace.bundle, tuple(adapter or ()))
+    if differences := find_differences(workspace.bundle):
+        raise VerificationError(
+            f"{workspace.bundle}: {len(differences)} differences from the manifest:\n  "
+            + "\n  ".join(differences)
+        )
+    print("every file is as the manifest says")
+    for variant in variants if relink else ():
+        start = time.monotonic()
+        check_export(workspace, load_params(workspace.root), variant)
+        seconds = time.monotonic() - start
+        print(f"{variant.program}: an export in full gives the same bytes ({seconds:.0f} s)")

@@ -1,0 +1,54 @@
+"""Proving that a bundle's linked programs are what an export in full would have given."""
+
+import filecmp
+import tempfile
+from pathlib import Path
+
+from ptefoundry.bundle.manifest import Variant, load_manifest
+from ptefoundry.errors import VerificationError
+from ptefoundry.lowering.full_export import export_in_full
+from ptefoundry.params import Params
+from ptefoundry.workspace import BASE_VARIANT, Workspace
+
+
+def find_variants(bundle: Path, adapters: tuple[str, ...]) -> list[Variant]:
+    """The variants of a bundle, or those of some adapters (`base` for the base alone).
+
+    Raises:
+        ArtifactError: the bundle has no such variant, or no manifest.
+    """
+    manifest = load_manifest(bundle)
+    if not adapters:
+        return list(manifest.variants)
+    return [manifest.variant("xnnpack", adapter) for adapter in adapters]
+
+
+def check_export(workspace: Workspace, params: Params, variant: Variant) -> None:
+    """Export a variant of the workspace's bundle in full and compare its files byte by byte.
+
+    Takes seconds per layer, and the memory of the model several times over.
+
+    Raises:
+        VerificationError: the program or the foundation differs.
+    """
+    adapter = None
+    if variant.adapter != BASE_VARIANT:
+        adapter = workspace.artifacts / "adapters" / "canonical" / variant.adapter
+    compiled = export_in_full(workspace.canonical_base, adapter, params.backends.xnnpack)
+    with tempfile.TemporaryDirectory(dir=workspace.artifacts, prefix=".", suffix=".tmp") as name:
+        exported = Path(name, "program"), Path(name, "foundation")
+        compiled.write_program(exported[0])
+        compiled.write_foundation(exported[1])
+        (foundation,) = variant.data
+        for linked, full in zip((variant.program, foundation), exported, strict=True):
+            _compare(workspace.bundle / linked, full)
+
+
+def _compare(linked: Path, full: Path) -> None:
+    if not filecmp.cmp(linked, full, shallow=False):
+        raise VerificationError(
+            f"{linked}: expected the {full.stat().st_size} bytes of an export in full, found "
+            f"{linked.stat().st_size} others; if the bundle is of the present params.yaml and "
+            "inputs (`ptefoundry plan`), and no two matrices of the adapter are equal (these are "
+            "stored once by an export, and per use by linking), please report it"
+        )
