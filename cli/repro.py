@@ -56,20 +56,21 @@ def run_stages(
 @contextmanager
 def _dvc_running(root: Path, targets: Sequence[str]) -> Iterator["subprocess.Popen[str]"]:
     """The process of DVC, which does not outlive the block."""
-    dvc = subprocess.Popen(
-        # Unbuffered, so that stages are announced when they start.
-        [sys.executable, "-u", "-m", "dvc", "repro", *targets],
-        cwd=root,
-        env=_environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        # Its own group, as DVC itself ignores interrupts while a stage runs: the
-        # stage must be signalled too.
-        process_group=0,
-    )
+    with _interruptible_children():
+        dvc = subprocess.Popen(
+            # Unbuffered, so that stages are announced when they start.
+            [sys.executable, "-u", "-m", "dvc", "repro", *targets],
+            cwd=root,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            # Its own group, as DVC itself ignores interrupts while a stage runs: the
+            # stage must be signalled too.
+            process_group=0,
+        )
     try:
         yield dvc
     finally:
@@ -101,6 +102,23 @@ def _stop(dvc: "subprocess.Popen[str]") -> None:
         except ProcessLookupError:
             pass
         return
+
+
+@contextmanager
+def _interruptible_children() -> Iterator[None]:
+    """Let processes that start here be interrupted, even where this one ignores that.
+
+    A shell's background jobs ignore SIGINT and so would all that they start, which
+    then stops only by harder signals.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager

@@ -51,6 +51,22 @@ def test_interrupted_build_stops_everything_and_goes_on(command_line: Any, numbe
     assert "1 ran, 0 from the cache, 1 unchanged" in again.stdout
 
 
+def test_build_in_the_background_of_a_script_stops_at_once(command_line: Any) -> None:
+    """Such processes ignore SIGINT, which is how stages are asked to stop."""
+    started = command_line.root.parent / "started"
+    command_line.behave(fetch_base={"hang": str(started)})
+    build = command_line.start(
+        *("build", "--only", "fetch-base"),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    )
+    stage = _wait_for(started)
+    # The kindest signal suffices: the stage has no time for others.
+    os.kill(stage, signal.SIGINT)
+    output, error = build.communicate(timeout=_DEADLINE_S)
+    assert build.returncode == 5, (output, error)
+    assert not _is_running(stage)
+
+
 def test_second_build_of_the_same_stage_is_told_clearly(command_line: Any) -> None:
     started = command_line.root.parent / "started"
     command_line.behave(fetch_base={"hang": str(started)})
