@@ -30,8 +30,7 @@ demo: setup-build system-packages  ## build the demo bundle and let its adapters
 
 .PHONY: test
 test: setup-test system-packages  ## run all tests
-	@pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
-	  tests/e2e tests/integration tests/unit
+	@pytest -n auto --maxprocesses 4 --dist loadfile tests/e2e tests/integration tests/unit
 
 .PHONY: lint
 lint: setup-test  ## check style, types and the direction of imports
