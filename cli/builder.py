@@ -74,7 +74,7 @@ def build_workspace(workspace: Workspace, request: BuildRequest) -> Outcome:
     _prepare(workspace, params, everything=not targets, locked=request.locked)
     failure = None
     display = (LiveDisplay if request.live else PlainDisplay)(workspace.root)
-    with display:
+    with display.open():
         try:
             run_stages(workspace.root, targets, display, verbose=request.verbose)
         except BuildError as error:

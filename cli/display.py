@@ -1,10 +1,10 @@
 """Showing a build: one live line on a terminal, plain lines elsewhere."""
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from ptefoundry.report import ProgressLine, format_size
 
@@ -47,16 +47,9 @@ class PlainDisplay:
         self.results: list[StageResult] = []
         self._root = root
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        pass
+    def open(self) -> AbstractContextManager[object]:
+        """What the build runs inside of."""
+        return nullcontext()
 
     def started(self, stage: str) -> None:
         """See `StageListener`."""
@@ -95,17 +88,9 @@ class LiveDisplay(PlainDisplay):
         self._task: TaskID | None = None
         self._stage = ""
 
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
+    def open(self) -> AbstractContextManager[object]:
+        """Keeps the live line on the terminal."""
+        return self._progress
 
     def started(self, stage: str) -> None:
         """See `StageListener`."""

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ptefoundry.errors import ConfigError, VerificationError
+from ptefoundry.errors import ConfigError
 
 from .output import JsonOption, print_json
 
@@ -40,13 +40,8 @@ def inspect(
 
 
 def _verify(path: Path) -> None:
-    from ptefoundry.bundle.inspect import find_differences
+    from ptefoundry.bundle.check import check_files
 
     if not path.is_dir():
         raise ConfigError(f"--verify: expected a bundle's folder, found {path}")
-    differences = find_differences(path)
-    if differences:
-        raise VerificationError(
-            f"{path}: {len(differences)} differences from the manifest:\n  "
-            + "\n  ".join(differences)
-        )
+    check_files(path)

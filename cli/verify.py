@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-from ptefoundry.errors import VerificationError
-
 
 def verify(
     *,
@@ -25,18 +23,14 @@ def verify(
     ] = None,
 ) -> None:
     """Check the workspace's bundle: its files against the manifest, its programs by exporting."""
-    from ptefoundry.bundle.inspect import find_differences
+    from ptefoundry.bundle.check import check_files
     from ptefoundry.bundle.relink import check_export, find_variants
     from ptefoundry.params import load_params
     from ptefoundry.workspace import find_workspace
 
     workspace = find_workspace(Path.cwd())
     variants = find_variants(workspace.bundle, tuple(adapter or ()))
-    if differences := find_differences(workspace.bundle):
-        raise VerificationError(
-            f"{workspace.bundle}: {len(differences)} differences from the manifest:\n  "
-            + "\n  ".join(differences)
-        )
+    check_files(workspace.bundle)
     print("every file is as the manifest says")
     for variant in variants if relink else ():
         start = time.monotonic()

@@ -56,6 +56,31 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextmanager
+def versioned_json(
+    path: Path, version: int, *, what: str, remedy: str, error: type[Exception]
+) -> Iterator[dict[str, Any]]:
+    """Read a JSON object with a `format_version`; the block takes its fields out of it.
+
+    Args:
+        path: the file.
+        version: the one that is understood.
+        what: how an error calls the file, after "expected".
+        remedy: what to do about an error.
+        error: raised where the file is missing, malformed or of another version, and
+            where the block does not find what it looks for.
+    """
+    try:
+        document = json.loads(path.read_bytes())
+        found = document["format_version"]
+        if found == version:
+            yield document
+            return
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as cause:
+        raise error(f"{path}: expected {what} ({cause!r}); {remedy}") from cause
+    raise error(f"{path}: format_version: expected {version}, found {found!r}; {remedy}")
+
+
+@contextmanager
 def scratch_folder(into: Path) -> Iterator[Path]:
     """Yield an empty folder beside `into` for what becomes it; gone after the block.
 

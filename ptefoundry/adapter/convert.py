@@ -10,7 +10,6 @@ A canonical adapter is a folder of
 Its bytes depend on the adapter's bytes and the base's shape only.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from ptefoundry.adapter.read import read_adapter
 from ptefoundry.base.config import load_config
 from ptefoundry.digest import hash_json
 from ptefoundry.errors import AdapterError
-from ptefoundry.files import write_bytes, write_json
+from ptefoundry.files import versioned_json, write_bytes, write_json
 
 if TYPE_CHECKING:
     import torch
@@ -108,23 +107,18 @@ def load_adapter(folder: Path) -> CanonicalAdapter:
     Raises:
         AdapterError: it is missing or of another format.
     """
-    path = folder / INFO_FILE
-    try:
-        info = json.loads(path.read_text("utf-8"))
-        version, modules = info["format_version"], dict(info["modules"])
-        adapter = CanonicalAdapter(
-            folder=folder, modules=dict(sorted(modules.items())), source=dict(info["source"])
+    with versioned_json(
+        folder / INFO_FILE,
+        FORMAT_VERSION,
+        what="a converted adapter",
+        remedy="convert the adapter again",
+        error=AdapterError,
+    ) as info:
+        return CanonicalAdapter(
+            folder=folder,
+            modules=dict(sorted(info["modules"].items())),
+            source=dict(info["source"]),
         )
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise AdapterError(
-            f"{path}: expected a converted adapter ({error!r}); convert the adapter again"
-        ) from error
-    if version != FORMAT_VERSION:
-        raise AdapterError(
-            f"{path}: format_version: found {version!r}, supported: {FORMAT_VERSION}; "
-            "convert the adapter again"
-        )
-    return adapter
 
 
 def _canonical_tensors(fitted: FittedAdapter) -> Iterator[tuple[str, "torch.Tensor"]]:

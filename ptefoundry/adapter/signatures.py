@@ -4,14 +4,13 @@ A signature is the rank of each adapted linear. Adapters of one signature share 
 compiled template, so this file changes only when a new kind of adapter comes.
 """
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
 from ptefoundry.adapter.convert import load_adapter
 from ptefoundry.digest import hash_json
 from ptefoundry.errors import ArtifactError
-from ptefoundry.files import write_json
+from ptefoundry.files import versioned_json, write_json
 
 FORMAT_VERSION = 1
 
@@ -34,16 +33,11 @@ def load_signatures(path: Path) -> list[dict[str, int]]:
     Raises:
         ArtifactError: it is missing or of another format.
     """
-    try:
-        document = json.loads(path.read_bytes())
-        version, signatures = document["format_version"], list(document["signatures"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ArtifactError(
-            f"{path}: expected the adapters' signatures ({error!r}); run `ptefoundry build`"
-        ) from error
-    if version != FORMAT_VERSION:
-        raise ArtifactError(
-            f"{path}: format_version: expected {FORMAT_VERSION}, found {version!r}; "
-            "run `ptefoundry build`"
-        )
-    return signatures
+    with versioned_json(
+        path,
+        FORMAT_VERSION,
+        what="the adapters' signatures",
+        remedy="run `ptefoundry build`",
+        error=ArtifactError,
+    ) as document:
+        return list(document["signatures"])

@@ -5,20 +5,15 @@
 (928064, 538157440)
 """
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ptefoundry.bundle.manifest import (
-    MANIFEST_FILE,
-    MEASURED_FILE,
     FileEntry,
-    Manifest,
     Variant,
     load_manifest,
 )
-from ptefoundry.digest import hash_file
 from ptefoundry.errors import ArtifactError
 from ptefoundry.lowering.ptd import DataFile, read_ptd
 from ptefoundry.lowering.pte import Constant, Method, Program, read_pte
@@ -215,35 +210,6 @@ def inspect_bundle(folder: Path) -> BundleReport:
         ),
         files=manifest.files,
     )
-
-
-def find_differences(folder: Path) -> list[str]:
-    """Compare every file of a bundle with the manifest, by size and sha256.
-
-    Raises:
-        ArtifactError: the manifest cannot be read.
-    """
-    manifest = load_manifest(folder)
-    return [*_altered_files(folder, manifest), *_foreign_files(folder, manifest)]
-
-
-def _altered_files(folder: Path, manifest: Manifest) -> Iterator[str]:
-    for entry in manifest.files:
-        path = folder / entry.path
-        if not path.is_file():
-            yield f"{entry.path}: missing"
-        elif path.stat().st_size != entry.size:
-            yield f"{entry.path}: expected {entry.size} bytes, found {path.stat().st_size}"
-        elif (found := hash_file(path)) != entry.sha256:
-            yield f"{entry.path}: expected sha256 {entry.sha256}, found {found}"
-
-
-def _foreign_files(folder: Path, manifest: Manifest) -> Iterator[str]:
-    known = {MANIFEST_FILE, MEASURED_FILE, *(entry.path for entry in manifest.files)}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if not path.is_dir() and name not in known:
-            yield f"{name}: not in the manifest"
 
 
 def _identifier(path: Path) -> bytes:

@@ -5,22 +5,29 @@ import tempfile
 from pathlib import Path
 
 from ptefoundry.bundle.manifest import Variant, load_manifest
-from ptefoundry.errors import VerificationError
+from ptefoundry.errors import ConfigError, VerificationError
 from ptefoundry.lowering.full_export import export_in_full
 from ptefoundry.params import Params
 from ptefoundry.workspace import BASE_VARIANT, Workspace
 
+_LINKED = "xnnpack"
+"""The backend whose programs are linked."""
+
 
 def find_variants(bundle: Path, adapters: tuple[str, ...]) -> list[Variant]:
-    """The variants of a bundle, or those of some adapters (`base` for the base alone).
+    """The linked variants of a bundle, or those of some adapters (`base` for the base alone).
 
     Raises:
-        ArtifactError: the bundle has no such variant, or no manifest.
+        ArtifactError: the bundle has no manifest.
+        ConfigError: it has no such variant.
     """
-    manifest = load_manifest(bundle)
-    if not adapters:
-        return list(manifest.variants)
-    return [manifest.variant("xnnpack", adapter) for adapter in adapters]
+    variants = [v for v in load_manifest(bundle).variants if v.backend == _LINKED]
+    known = {variant.adapter for variant in variants}
+    if unknown := [adapter for adapter in adapters if adapter not in known]:
+        raise ConfigError(
+            f"--adapter: expected one of {', '.join(sorted(known))}, found {unknown[0]!r}"
+        )
+    return [variant for variant in variants if not adapters or variant.adapter in adapters]
 
 
 def check_export(workspace: Workspace, params: Params, variant: Variant) -> None:

@@ -8,7 +8,6 @@ piece at a time: for their digests, then for their bytes.
 one, so the data file alone does not say that.
 """
 
-import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from ptefoundry.base.config import load_config
 from ptefoundry.errors import ArtifactError, CheckpointError
-from ptefoundry.files import atomic_writer, write_json
+from ptefoundry.files import atomic_writer, versioned_json, write_json
 from ptefoundry.lowering.encodings import find_encoding
 from ptefoundry.lowering.flat_tensor import DataKey, DataLayout, lay_out
 from ptefoundry.lowering.ptd import DataFile, read_ptd
@@ -99,19 +98,14 @@ def load_foundation(folder: Path) -> Foundation:
         ArtifactError: a file is missing, altered or cut, or they do not fit each other.
     """
     path, data = folder / INDEX_FILE, read_ptd(folder / FOUNDATION_FILE)
-    try:
-        document = json.loads(path.read_bytes())
-        version = document["format_version"]
+    with versioned_json(
+        path,
+        FORMAT_VERSION,
+        what="a foundation's index",
+        remedy="run `ptefoundry build`",
+        error=ArtifactError,
+    ) as document:
         tensors = tuple(FoundationTensor(**fields) for fields in document["tensors"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ArtifactError(
-            f"{path}: expected a foundation's index ({error!r}); run `ptefoundry build`"
-        ) from error
-    if version != FORMAT_VERSION:
-        raise ArtifactError(
-            f"{path}: format_version: expected {FORMAT_VERSION}, found {version!r}; "
-            "run `ptefoundry build`"
-        )
     # Equal tensors share a key, which stands where the first of them is.
     expected = list(dict.fromkeys((tensor.key, tensor.size) for tensor in tensors))
     if expected != [(entry.key, entry.size) for entry in data.entries]:

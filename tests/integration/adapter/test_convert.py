@@ -134,7 +134,7 @@ def test_products_beyond_fp32_are_refused(base, tmp_path):
         (
             "adapter.json",
             b'{"format_version": 2, "modules": {}, "source": {}}',
-            "format_version: found 2, supported: 1",
+            "format_version: expected 1, found 2",
         ),
         ("adapter.json", b'{"format_version": 1, "modules": {}, "source": {}}', "not the tensors"),
         ("adapter.safetensors", b"\0" * 40, "damaged"),

@@ -159,10 +159,12 @@ def test_tokens_of_another_vocabulary_are_refused(runner: Runner, base: TinyProg
 
 
 def test_a_failure_leaves_no_half_report(runner: Runner, base: TinyProgram) -> None:
-    runner.failure(
+    # The first prompt is answered; `failure` asserts that nothing of it is printed.
+    message = runner.failure(
         *("--program", base.program, "--data", base.foundation, "--json"),
         *("--tokens", "1", "--tokens", "1,512"),
     )
+    assert "has token 512" in message
 
 
 def test_text_needs_a_tokenizer(runner: Runner, base: TinyProgram, tmp_path: Path) -> None:

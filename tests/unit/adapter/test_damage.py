@@ -34,7 +34,10 @@ CONFIG, WEIGHTS = good_files()
 
 
 def refused(config: bytes, weights: bytes) -> bool:
-    """Read and fit the two files; any error but AdapterError fails the test."""
+    """Read and fit the two files; any error but AdapterError fails the test.
+
+    So does a description that says something else, whichever the answer is.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / CONFIG_FILE).write_bytes(config)

@@ -16,7 +16,7 @@ def test_text_has_every_part():
 
 
 def test_no_problems_raise_nothing():
-    refuse(Path("adapter"), [])
+    assert refuse(Path("adapter"), []) is None
 
 
 def test_all_problems_are_raised_together():

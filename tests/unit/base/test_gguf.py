@@ -130,7 +130,8 @@ def test_missing_fields_have_the_defaults_of_llama_cpp(tmp_path: Path) -> None:
 
 def test_harmless_fields_are_accepted(tmp_path: Path) -> None:
     layout = "Meta AI original pth"
-    parse(tmp_path, llama__tensor_data_layout=layout, llama__expert_count=0)
+    config = parse(tmp_path, llama__tensor_data_layout=layout, llama__expert_count=0)
+    assert config == parse(tmp_path)
 
 
 @pytest.mark.parametrize(

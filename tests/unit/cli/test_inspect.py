@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from ptefoundry.bundle.check import find_differences
 from ptefoundry.bundle.inspect import (
     BundleReport,
     DataReport,
     ProgramReport,
-    find_differences,
     inspect_bundle,
     inspect_path,
 )
