@@ -62,6 +62,7 @@ lock: setup-test  ## resolve requirements*.lock again from pyproject.toml
 	compile --extra build -o requirements-build.lock; \
 	compile --extra build --extra test -o requirements-test.lock; \
 	compile --extra train -o requirements-train.lock
+	@sed -i -e '/^# WARNING/,$$c # torch is installed first, by itself: see the Makefile.' requirements*.lock
 
 .PHONY: clean
 clean:  ## remove everything built; the environment and DVC's cache stay

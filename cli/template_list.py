@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ptefoundry.adapter.convert import load_adapter
+from ptefoundry.adapter.canonical import load_adapter
 from ptefoundry.digest import hash_json
 from ptefoundry.errors import ConfigError
 from ptefoundry.lowering.store import workspace_stores

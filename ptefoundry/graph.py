@@ -3,13 +3,12 @@
 The graph is a function of the parameters: which adapters there are, which of
 them are local files (these are dependencies by content), which backends. So
 dvc.yaml is generated, by `ptefoundry build` and every command that changes
-params.yaml; a stage that runs with a stale one refuses.
+params.yaml; a stage that runs with a stale one refuses (`ptefoundry.graph_check`).
 """
 
 from importlib.resources import files
 from pathlib import Path
 
-from ptefoundry.errors import ConfigError
 from ptefoundry.files import write_text
 from ptefoundry.params import Params, load_params
 
@@ -20,25 +19,20 @@ _LOCAL = "file:"
 
 def sync_graph(root: Path) -> bool:
     """Bring a workspace's dvc.yaml up to date; tells whether it changed."""
-    path, text = root / GRAPH_FILE, graph_text(load_params(root))
-    if path.is_file() and path.read_text() == text:
+    if is_current(root):
         return False
-    write_text(path, text)
+    write_text(root / GRAPH_FILE, graph_text(load_params(root)))
     return True
 
 
-def check_graph(root: Path) -> None:
-    """Refuse to work with a dvc.yaml that does not belong to params.yaml.
+def is_current(root: Path) -> bool:
+    """Whether a workspace's dvc.yaml is that of its params.yaml.
 
     Raises:
-        ConfigError: it is missing or out of date.
+        ConfigError: params.yaml is wrong.
     """
     path = root / GRAPH_FILE
-    if not path.is_file() or path.read_text() != graph_text(load_params(root)):
-        raise ConfigError(
-            f"{path}: expected the graph of params.yaml, found another or none; "
-            "run `ptefoundry build`, which brings it up to date"
-        )
+    return path.is_file() and path.read_text() == graph_text(load_params(root))
 
 
 def graph_text(params: Params) -> str:

@@ -57,7 +57,7 @@ _IMPORT = re.compile(
 
 _NO_EFFECT = frozenset(
     f"ptefoundry.{name}"
-    for name in ("errors", "graph", "process", "report", "toolchain", "workspace")
+    for name in ("errors", "graph", "graph_check", "process", "report", "toolchain", "workspace")
 )
 
 #: Section -> modules that it imports without using what could change the result.

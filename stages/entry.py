@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ptefoundry.errors import FoundryError
-from ptefoundry.graph import check_graph
+from ptefoundry.graph_check import check_graph
 from ptefoundry.toolchain import check_toolchain
 
 

@@ -7,7 +7,7 @@ compiled template, so this file changes only when a new kind of adapter comes.
 from collections.abc import Iterable
 from pathlib import Path
 
-from ptefoundry.adapter.convert import load_adapter
+from ptefoundry.adapter.canonical import load_adapter
 from ptefoundry.digest import hash_json
 from ptefoundry.errors import ArtifactError
 from ptefoundry.files import versioned_json, write_json

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ptefoundry.adapter.convert import load_adapter
+from ptefoundry.adapter.canonical import load_adapter
 from ptefoundry.files import assembled_folder
 from ptefoundry.lowering.foundation import load_foundation, write_foundation
 from ptefoundry.lowering.link import Linker

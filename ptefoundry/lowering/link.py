@@ -14,7 +14,7 @@ norms of a base that are equal.
 
 from pathlib import Path
 
-from ptefoundry.adapter.convert import TENSORS_FILE, CanonicalAdapter
+from ptefoundry.adapter.canonical import TENSORS_FILE, CanonicalAdapter
 from ptefoundry.digest import hash_bytes
 from ptefoundry.errors import AdapterError, ArtifactError, VerificationError
 from ptefoundry.files import atomic_writer

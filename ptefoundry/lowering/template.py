@@ -13,14 +13,13 @@ Nothing in it depends on the weights, the name or the scale of a base or an
 adapter. Offsets count from the start of the whole program.
 """
 
-import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass
+from msgspec import Struct, ValidationError, convert, to_builtins
 
 from ptefoundry.digest import hash_bytes, hash_json
 from ptefoundry.errors import ArtifactError
@@ -36,12 +35,10 @@ MAP_FILE, PROGRAM_FILE, FIXED_FILE = "template.json", "program.bin", "fixed.bin"
 Kind = Literal["base", "adapter", "fixed"]
 """Of a base's checkpoint, of an adapter, or a constant of the architecture."""
 
-_STRICT = ConfigDict(extra="forbid", strict=True)
 _REMEDY = "the template is altered or cut, compile it or fetch it again"
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class Slot:
+class Slot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A tensor of the program, and where it stands."""
 
     name: str
@@ -62,8 +59,7 @@ class Slot:
     """Byte offset of the data: in the program for an adapter, in `fixed.bin` for a constant."""
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class Entry:
+class Entry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A key of the foundation and the slot whose bytes it stands for."""
 
     name: str | None
@@ -75,8 +71,7 @@ class Entry:
     dim_order: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class Recipe:
+class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that a template follows from."""
 
     architecture: dict[str, Any]
@@ -91,11 +86,10 @@ class Recipe:
     @property
     def key(self) -> str:
         """What a template is looked up by."""
-        return hash_json({"format_version": FORMAT_VERSION, **dataclasses.asdict(self)})
+        return hash_json({"format_version": FORMAT_VERSION, **to_builtins(self)})
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class TemplateMap:
+class TemplateMap(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a template was compiled for, which tensor goes where, what a foundation holds."""
 
     format_version: int
@@ -130,7 +124,7 @@ def stored_ranges(slots: Iterable[Slot], program_size: int) -> list[tuple[int, i
     return [*ranges, (at, program_size)]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Template:
     """A template in memory; about a megabyte, whatever the size of the model."""
 
@@ -145,7 +139,7 @@ class Template:
 
 def save_template(template: Template, into: Path) -> None:
     """Write a template's folder, replacing it at once."""
-    content = json.loads(json.dumps(dataclasses.asdict(template.map)))
+    content = to_builtins(template.map)
     text = json.dumps({"sha256": hash_json(content), "template": content}, sort_keys=True)
     with assembled_folder(into) as folder:
         write_bytes(folder / PROGRAM_FILE, template.program)
@@ -186,11 +180,9 @@ def _load_map(path: Path) -> TemplateMap:
             f"{path}: sha256: expected {digest}, found {hash_json(content)}; {_REMEDY}"
         )
     try:
-        parsed = TypeAdapter(TemplateMap).validate_json(json.dumps(content))
+        parsed = convert(content, TemplateMap)
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise ArtifactError(f"{path}: {where}: {problem['msg']}; {_REMEDY}") from error
+        raise ArtifactError(f"{path}: {error}; {_REMEDY}") from error
     _check_map(path, parsed)
     return parsed
 

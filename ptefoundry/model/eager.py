@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ptefoundry.adapter.convert import load_adapter
+from ptefoundry.adapter.canonical import load_adapter
 from ptefoundry.base.config import load_config
 from ptefoundry.errors import CheckpointError, MissingToolError
 from ptefoundry.params import EmbeddingScheme

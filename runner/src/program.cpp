@@ -98,8 +98,11 @@ Status set_thread_count(int count) {
   return Done{};
 }
 
-Program::Program(std::unique_ptr<Module> module, ModelInfo info)
-    : module_(std::move(module)), info_(std::move(info)) {}
+Program::Program(std::unique_ptr<PlannedMemory> memory,
+                 std::unique_ptr<Module> module, ModelInfo info)
+    : memory_(std::move(memory)),
+      module_(std::move(module)),
+      info_(std::move(info)) {}
 
 Result<std::unique_ptr<Program>> Program::load(
     const std::string& path, const std::vector<std::string>& data_files,
@@ -129,12 +132,18 @@ Result<std::unique_ptr<Program>> Program::load(
         error);
   }
   ASSIGN_OR_RETURN(ModelInfo info, read_model_info(*module, path));
-  error = module->load_method("forward");
+  Result<std::unique_ptr<PlannedMemory>> memory =
+      PlannedMemory::allocate(*module, "forward");
+  if (!memory.ok()) {
+    return Failure{path + ": " + memory.failure().message};
+  }
+  error = module->load_method("forward", memory.value()->allocator());
   if (error != Error::Ok) {
     return load_failure(path, data_files, error);
   }
   return std::unique_ptr<Program>(
-      new Program(std::move(module), std::move(info)));
+      new Program(std::move(memory).value(), std::move(module),
+                  std::move(info)));
 }
 
 Result<Logits> Program::forward(const int64_t* tokens, int64_t count,

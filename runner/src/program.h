@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "model.h"
+#include "planned_memory.h"
 #include "result.h"
 
 namespace ptefoundry {
@@ -35,9 +36,11 @@ class Program : public Model {
                          int64_t position) override;
 
  private:
-  Program(std::unique_ptr<executorch::extension::Module> module,
+  Program(std::unique_ptr<PlannedMemory> memory,
+          std::unique_ptr<executorch::extension::Module> module,
           ModelInfo info);
 
+  std::unique_ptr<PlannedMemory> memory_;  // outlives the module
   std::unique_ptr<executorch::extension::Module> module_;
   ModelInfo info_;
 };

@@ -20,7 +20,7 @@ from pathlib import Path
 from measure import MIB, machine, table, timed
 
 import ptefoundry
-from ptefoundry.adapter.convert import load_adapter
+from ptefoundry.adapter.canonical import load_adapter
 from ptefoundry.lowering.build import BASE_PROGRAM
 from ptefoundry.lowering.foundation import FOUNDATION_FILE, load_foundation
 from ptefoundry.lowering.full_export import export_in_full

@@ -4,7 +4,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from ptefoundry.errors import ConfigError
-from ptefoundry.graph import check_graph, sync_graph
+from ptefoundry.graph import sync_graph
+from ptefoundry.graph_check import check_graph
 
 PARAMS = """\
 bundle:
@@ -85,3 +86,24 @@ def test_graph_is_written_only_when_it_changed(tmp_path: Path) -> None:
 
 def test_repository_s_own_graph_is_current() -> None:
     check_graph(Path(__file__).parents[2])
+
+
+def test_what_was_compared_is_remembered_until_a_file_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _stages(tmp_path, "file:base", "{}")
+    (tmp_path / ".dvc" / "tmp").mkdir(parents=True)
+    check_graph(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("ptefoundry.graph.is_current", lambda _root: pytest.fail("compared again"))
+        check_graph(tmp_path)
+    graph = tmp_path / "dvc.yaml"
+    current = graph.read_text()
+    graph.write_text(current + "# edited\n")
+    with pytest.raises(ConfigError, match="ptefoundry build"):
+        check_graph(tmp_path)
+    graph.write_text(current)
+    check_graph(tmp_path)
+    graph.unlink()
+    with pytest.raises(ConfigError, match="ptefoundry build"):
+        check_graph(tmp_path)

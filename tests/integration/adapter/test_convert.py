@@ -5,7 +5,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ptefoundry.adapter.convert import convert_adapter, load_adapter
+from ptefoundry.adapter.canonical import load_adapter
+from ptefoundry.adapter.convert import convert_adapter
 from ptefoundry.errors import AdapterError, CheckpointError
 from ptefoundry.files import write_json
 from support.tiny_adapters import TINY, filled, lora_tensors, write_adapter

@@ -14,7 +14,8 @@ import pytest
 import torch
 from integration.lowering.runtime import eager_logits, runtime_logits
 
-from ptefoundry.adapter.convert import TENSORS_FILE, convert_adapter, load_adapter
+from ptefoundry.adapter.canonical import TENSORS_FILE, load_adapter
+from ptefoundry.adapter.convert import convert_adapter
 from ptefoundry.base.config import load_config
 from ptefoundry.base.convert import convert_base
 from ptefoundry.lowering import xnnpack

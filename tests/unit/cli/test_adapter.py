@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 from ptefoundry.base.sources import HubSource, content_digest
 from ptefoundry.cli.main import app
 from ptefoundry.errors import AdapterError, ConfigError, FoundryError
-from ptefoundry.graph import check_graph
+from ptefoundry.graph_check import check_graph
 from ptefoundry.params import load_params
 from support.tiny_adapters import write_adapter
 

@@ -8,7 +8,7 @@ from ptefoundry.cli import builder
 from ptefoundry.cli.main import app
 from ptefoundry.cli.stage_output import StageListener
 from ptefoundry.errors import BuildError, ConfigError, FoundryError
-from ptefoundry.graph import check_graph
+from ptefoundry.graph_check import check_graph
 from ptefoundry.toolchain import check_toolchain, pin_toolchain
 
 Asked = list[tuple[str, ...]]

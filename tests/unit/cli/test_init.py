@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from ptefoundry.cli import init as init_module
 from ptefoundry.cli.main import app
 from ptefoundry.errors import ConfigError, FoundryError, SourceError
-from ptefoundry.graph import check_graph
+from ptefoundry.graph_check import check_graph
 from ptefoundry.params import load_params
 from ptefoundry.toolchain import check_toolchain
 from support.tiny_adapters import TINY

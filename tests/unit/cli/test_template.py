@@ -3,6 +3,7 @@ import json
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -46,7 +47,7 @@ def _keep(workspace: Workspace, store: TemplateStore, signature: dict[str, int])
     toolchain = hash_json(describe_section("compile"))
     recipe = list_recipes(workspace.canonical_base, [signature], params, toolchain)[-1]
     template = load_template(TEMPLATES / "adapter")
-    content = dataclasses.replace(template.map, recipe=recipe)
+    content = msgspec.structs.replace(template.map, recipe=recipe)
     store.add(dataclasses.replace(template, map=content))
     return recipe.key
 
