@@ -11,6 +11,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 TORCH := torch==2.13.0
+# Most modules are never imported: compiling them all would be half of the installation.
+PIP_OPTIONS := -q --no-compile
 BASE_GGUF := artifacts/base/fetched/SmolLM2-135M-Instruct.Q4_1.gguf
 APT_PACKAGES := g++ libpcre2-dev nlohmann-json3-dev libutf8proc-dev
 
@@ -77,18 +79,18 @@ setup-test: $(STAMPS)/test
 $(STAMPS)/torch:
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing $(TORCH)"
-	@$(BIN)/python -m pip install -q $(TORCH)
+	@$(BIN)/python -m pip install $(PIP_OPTIONS) $(TORCH)
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/build: requirements-build.lock pyproject.toml $(STAMPS)/torch
 	@echo "installing $<"
-	@$(BIN)/python -m pip install -q --no-deps --require-hashes -r $<
-	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip install $(PIP_OPTIONS) --no-deps --require-hashes -r $<
+	@$(BIN)/python -m pip install $(PIP_OPTIONS) --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(STAMPS)/test: requirements-test.lock $(STAMPS)/build
 	@echo "installing $<"
-	@$(BIN)/python -m pip install -q --no-deps --require-hashes -r $<
+	@$(BIN)/python -m pip install $(PIP_OPTIONS) --no-deps --require-hashes -r $<
 	@touch $@
 
 # Headers for the runner: installed where we may, else the command is shown.

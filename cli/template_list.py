@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ptefoundry.adapter.canonical import load_adapter
+from ptefoundry.adapter.signatures import merge_signatures
 from ptefoundry.digest import hash_json
 from ptefoundry.errors import ConfigError
 from ptefoundry.lowering.store import workspace_stores
@@ -63,6 +64,8 @@ def needed_templates(workspace: Workspace) -> dict[str, tuple[str, ...]]:
         name: load_adapter(workspace.artifacts / "adapters" / "canonical" / name).modules
         for name in sorted(params.adapters)
     }
+    if params.backends.xnnpack.templates == "shared":
+        adapters = dict.fromkeys(adapters, merge_signatures(adapters.values()))
     recipes = list_recipes(
         workspace.canonical_base,
         adapters.values(),

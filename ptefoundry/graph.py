@@ -52,6 +52,7 @@ def graph_text(params: Params) -> str:
         remote_adapters=[name for name in adapters if name not in local],
         backends=["xnnpack"],
         quantized=params.backends.xnnpack.quantized,
+        shared=" --shared" if params.backends.xnnpack.templates == "shared" else "",
     )
     return text
 

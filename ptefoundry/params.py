@@ -78,6 +78,9 @@ class XnnpackParams:
     """Type of weights and activations."""
     embedding: str = "none"
     """Quantization of the embedding table: none, or `<bits>,<group>` such as `8,0` and `4,32`."""
+    templates: Literal["signature", "shared"] = "signature"
+    """What adapters are linked into: a template for each signature, or one that they all
+    share, in which lower ranks and missing linears are filled up with zeros."""
 
     @property
     def prefill(self) -> int:

@@ -15,8 +15,15 @@ def main() -> None:
     parser.add_argument("--templates", type=Path, required=True)
     parser.add_argument("--foundation", type=Path, required=True)
     parser.add_argument("--into", type=Path, required=True)
+    parser.add_argument("--shared", action="store_true", help="one template for all adapters")
     arguments = parser.parse_args()
-    build_adapter(arguments.adapter, arguments.templates, arguments.foundation, arguments.into)
+    build_adapter(
+        arguments.adapter,
+        arguments.templates,
+        arguments.foundation,
+        arguments.into,
+        shared=arguments.shared,
+    )
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--adapter", type=Path, action="append", required=True)
     parser.add_argument("--into", type=Path, required=True)
+    parser.add_argument("--shared", action="store_true", help="one signature for all adapters")
     arguments = parser.parse_args()
-    write_signatures(arguments.adapter, arguments.into)
+    write_signatures(arguments.adapter, arguments.into, shared=arguments.shared)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
 A signature is the rank of each adapted linear. Adapters of one signature share a
 compiled template, so this file changes only when a new kind of adapter comes.
+Where params.yaml asks for one template for all, they share the smallest that has
+room for each.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ptefoundry.adapter.canonical import load_adapter
@@ -15,13 +17,29 @@ from ptefoundry.files import versioned_json, write_json
 FORMAT_VERSION = 1
 
 
-def write_signatures(adapters: Iterable[Path], into: Path) -> None:
+def merge_signatures(signatures: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """The smallest signature that has room for all: the highest rank of each linear."""
+    merged = dict[str, int]()
+    for signature in signatures:
+        for path, rank in signature.items():
+            merged[path] = max(rank, merged.get(path, 0))
+    return dict(sorted(merged.items()))
+
+
+def write_signatures(adapters: Iterable[Path], into: Path, *, shared: bool = False) -> None:
     """Write the different signatures of canonical adapters, sorted by digest.
+
+    Args:
+        adapters: canonical folders.
+        into: the file.
+        shared: write one that has room for all of them instead.
 
     Raises:
         AdapterError: one of the folders holds no canonical adapter.
     """
     modules = [load_adapter(folder).modules for folder in adapters]
+    if shared:
+        modules = [merge_signatures(modules)]
     signatures = {hash_json(signature): signature for signature in modules}
     ordered = [signature for _digest, signature in sorted(signatures.items())]
     write_json(into, {"format_version": FORMAT_VERSION, "signatures": ordered})

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ptefoundry.adapter.canonical import load_adapter
+from ptefoundry.errors import ArtifactError
 from ptefoundry.files import assembled_folder
 from ptefoundry.lowering.foundation import load_foundation, write_foundation
 from ptefoundry.lowering.link import Linker
@@ -30,7 +31,9 @@ def build_foundation(base: Path, templates: Path, into: Path) -> None:
         Linker(template, load_foundation(folder)).link(None, folder / BASE_PROGRAM)
 
 
-def build_adapter(adapter: Path, templates: Path, foundation: Path, into: Path) -> None:
+def build_adapter(
+    adapter: Path, templates: Path, foundation: Path, into: Path, *, shared: bool = False
+) -> None:
     """Link the program of a canonical adapter.
 
     Args:
@@ -38,6 +41,7 @@ def build_adapter(adapter: Path, templates: Path, foundation: Path, into: Path) 
         templates: what `build_templates` made.
         foundation: what `build_foundation` made.
         into: the `.pte` to write.
+        shared: fill the adapter up to the one template that all adapters share.
 
     Raises:
         AdapterError: the adapter is damaged, or equals the base in a tensor.
@@ -45,5 +49,21 @@ def build_adapter(adapter: Path, templates: Path, foundation: Path, into: Path) 
         VerificationError: what was written does not read back as it must.
     """
     canonical = load_adapter(adapter)
-    template = load_template(templates / template_name(canonical.modules))
-    Linker(template, load_foundation(foundation)).link(canonical, into)
+    folder = shared_template(templates) if shared else templates / template_name(canonical.modules)
+    linker = Linker(load_template(folder), load_foundation(foundation))
+    linker.link(canonical, into, pad=shared)
+
+
+def shared_template(templates: Path) -> Path:
+    """The folder of the one template for adapters.
+
+    Raises:
+        ArtifactError: there is none, or more than one.
+    """
+    found = sorted(path for path in templates.glob("[!.]*") if path.name != BASE_TEMPLATE)
+    if len(found) != 1:
+        raise ArtifactError(
+            f"{templates}: expected one template for all adapters, found {len(found)}; "
+            "run `ptefoundry build`"
+        )
+    return found[0]

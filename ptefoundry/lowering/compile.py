@@ -42,6 +42,8 @@ def make_recipe(
         toolchain: digest of what compiles.
     """
     options = asdict(params) | {"prefill_length": params.prefill}
+    # Tells which signatures there are, not what is made of one.
+    del options["templates"]
     return Recipe(
         architecture=config.to_dict(),
         options={**options, "backend": "xnnpack", "eos_ids": eos_ids},

@@ -12,6 +12,7 @@ every other case the bytes are those of a full export, but for the numbers of
 norms of a base that are equal.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from ptefoundry.adapter.canonical import TENSORS_FILE, CanonicalAdapter
@@ -20,6 +21,7 @@ from ptefoundry.errors import AdapterError, ArtifactError, VerificationError
 from ptefoundry.files import atomic_writer
 from ptefoundry.lowering.encodings import encode_fp32
 from ptefoundry.lowering.foundation import Foundation
+from ptefoundry.lowering.padding import pad_matrix, unpadded_shape
 from ptefoundry.lowering.readback import check_program
 from ptefoundry.lowering.template import Slot, Template, stored_ranges
 from ptefoundry.raw_tensors import RawTensors, open_tensors
@@ -47,22 +49,23 @@ class Linker:
         self._check_placeholders()
         self._fill_from_foundation()
 
-    def link(self, adapter: CanonicalAdapter | None, into: Path) -> None:
+    def link(self, adapter: CanonicalAdapter | None, into: Path, *, pad: bool = False) -> None:
         """Write the program of an adapter, or of the base alone, and read it back.
 
         Args:
             adapter: of the template's signature; None for a template without adapter.
             into: the `.pte` to write.
+            pad: take an adapter of lower ranks or fewer linears too, and fill it up with zeros.
 
         Raises:
             AdapterError: the adapter does not fit the template, is damaged, or has
                 a matrix that equals a tensor of the base.
             VerificationError: what was written does not read back as it must.
         """
-        self._check_signature(adapter)
+        self._check_signature(adapter, pad=pad)
         if adapter is not None:
             with open_tensors(adapter.folder / TENSORS_FILE, AdapterError) as tensors:
-                self._fill_from_adapter(tensors)
+                self._fill_from_adapter(tensors, adapter.modules)
         with atomic_writer(into, check=self._read_back) as file:
             file.write(self._image)
 
@@ -101,26 +104,23 @@ class Linker:
                 )
             self._write_key(slot, keys[name])
 
-    def _check_signature(self, adapter: CanonicalAdapter | None) -> None:
+    def _check_signature(self, adapter: CanonicalAdapter | None, *, pad: bool) -> None:
         modules = adapter.modules if adapter is not None else {}
         expected = self._template.map.recipe.signature
-        different = [
-            path
-            for path in sorted({*modules, *expected})
-            if modules.get(path) != expected.get(path)
-        ]
-        if different:
-            path = different[0]
-            raise AdapterError(
-                f"{adapter.folder if adapter else 'no adapter'}: {path}: expected rank "
-                f"{expected.get(path)} as in {self._template.where}, found {modules.get(path)}; "
-                "link it with the template of its own signature"
-            )
+        for path in sorted({*modules, *expected}):
+            found, room = modules.get(path, 0), expected.get(path, 0)
+            if found != room and not (pad and found < room):
+                raise AdapterError(
+                    f"{adapter.folder if adapter else 'no adapter'}: {path}: expected rank "
+                    f"{room}{' at most' if pad else ''} as in {self._template.where}, found "
+                    f"{found}; link it with the template of its own signature"
+                )
 
-    def _fill_from_adapter(self, tensors: RawTensors) -> None:
+    def _fill_from_adapter(self, tensors: RawTensors, modules: Mapping[str, int]) -> None:
         slots = {slot.source: slot for slot in self._template.map.of_kind("adapter")}
+        shapes = {name: unpadded_shape(slot, modules) for name, slot in slots.items()}
         for name in sorted({*tensors.tensors, *slots}):
-            expected = ("F32", slots[name].shape) if name in slots else None
+            expected = ("F32", shapes[name]) if shapes.get(name) else None
             tensor = tensors.tensors.get(name)
             found = (tensor.dtype, tensor.shape) if tensor else None
             if found != expected:
@@ -129,7 +129,9 @@ class Linker:
                     "convert the adapter again"
                 )
         for slot in slots.values():
-            self._fill_slot(slot, b"".join(encode_fp32(tensors, slot.source)))
+            shape = shapes[slot.source]
+            data = b"".join(encode_fp32(tensors, slot.source)) if shape else b""
+            self._fill_slot(slot, pad_matrix(data, shape, slot.shape))
 
     def _fill_slot(self, slot: Slot, data: bytes) -> None:
         key = hash_bytes(data)

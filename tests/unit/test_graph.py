@@ -107,3 +107,14 @@ def test_what_was_compared_is_remembered_until_a_file_changes(
     graph.unlink()
     with pytest.raises(ConfigError, match="ptefoundry build"):
         check_graph(tmp_path)
+
+
+def test_a_shared_template_is_asked_for_in_two_stages(tmp_path: Path) -> None:
+    plain = _stages(tmp_path, "file:base", "{a: {source: 'file:a'}}")
+    path = tmp_path / "params.yaml"
+    path.write_text(path.read_text().replace("xnnpack: {", "xnnpack: {templates: shared, "))
+    sync_graph(tmp_path)
+    stages = YAML(typ="safe").load((tmp_path / "dvc.yaml").read_text())["stages"]
+    changed = {name for name in stages if stages[name] != plain[name]}
+    assert changed == {"signatures", "link"}
+    assert all(stages[name]["cmd"].endswith(" --shared") for name in changed)

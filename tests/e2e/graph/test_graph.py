@@ -115,7 +115,7 @@ def test_verify_compares_linked_programs_with_full_exports(make_workspace: MakeW
     workspace.repro()
     code, output = workspace.run("ptefoundry", "verify", "--relink", "--adapter", "red")
     assert (code, output.splitlines()[0]) == (0, "every file is as the manifest says"), output
-    assert "xnnpack/red.pte: an export in full gives the same bytes" in output
+    assert "xnnpack/red.pte: made anew it has the same bytes" in output
     bundle = workspace.root / "artifacts/bundle"
     programs = {name: bundle / f"xnnpack/{name}.pte" for name in ("red", "blue")}
     manifest = (bundle / "manifest.json").read_text()
@@ -127,6 +127,23 @@ def test_verify_compares_linked_programs_with_full_exports(make_workspace: MakeW
     code, output = workspace.run("ptefoundry", "verify", "--relink", "--adapter", "red")
     assert code == 6
     assert "red.pte: expected the " in output
+
+
+def test_adapters_of_two_kinds_share_a_template_where_asked_to(
+    make_workspace: MakeWorkspace,
+) -> None:
+    workspace = make_workspace()
+    models = workspace.root / "models"
+    save_tiny_adapter(models / "base", models / "red", rank=2, targets=("q_proj",), seed=5)
+    workspace.replace_params("    context_length", "    templates: shared\n    context_length")
+    workspace.repro()
+    templates = workspace.root / "artifacts/compile/xnnpack"
+    assert len(list(templates.iterdir())) == 2  # the base's, and one for both adapters
+    code, output = workspace.run("ptefoundry", "verify", "--relink", "--adapter", "red")
+    assert code == 0, output
+    assert "xnnpack/red.pte: made anew it has the same bytes" in output
+    metrics = workspace.root / "artifacts/smoke/xnnpack/red/metrics.json"
+    assert json.loads(metrics.read_text())["parity"]["equal_tokens"] > 0
 
 
 def test_other_weights_of_a_base_compile_nothing(make_workspace: MakeWorkspace) -> None:

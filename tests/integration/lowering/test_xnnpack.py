@@ -16,6 +16,7 @@ from integration.lowering.runtime import eager_logits, runtime_logits
 
 from ptefoundry.adapter.canonical import TENSORS_FILE, load_adapter
 from ptefoundry.adapter.convert import convert_adapter
+from ptefoundry.adapter.signatures import merge_signatures
 from ptefoundry.base.config import load_config
 from ptefoundry.base.convert import convert_base
 from ptefoundry.lowering import xnnpack
@@ -189,6 +190,19 @@ def test_untrained_adapter_computes_what_the_base_does(built: Built) -> None:
     calls = [[5, 17, 9, 200, 31], [7], [8]]
     expected = runtime_logits(built.base_program, built.foundation, calls)
     assert torch.equal(runtime_logits(program, built.foundation, calls), expected)
+
+
+def test_an_adapter_in_a_larger_template_computes_the_same(built: Built, tmp_path: Path) -> None:
+    """One linear pair of one layer in a program for all, with half of its rank."""
+    templates = tmp_path / "templates"
+    signature = merge_signatures(load_adapter(folder).modules for folder in built.adapters.values())
+    shutil.copytree(built.templates / template_name(signature), templates / "shared")
+    program = tmp_path / "small.pte"
+    build_adapter(built.adapters["small"], templates, built.foundation_folder, program, shared=True)
+    calls = [[5, 17, 9, 200, 31], [7], [8], [300, 2, 44]]
+    expected = eager_logits(built.base, built.adapters["small"], PARAMS, calls)
+    found = runtime_logits(program, built.foundation, calls)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 
 
 def test_equal_tensors_of_a_base_are_stored_as_an_export_does(tmp_path: Path) -> None:

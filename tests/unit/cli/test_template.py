@@ -93,6 +93,18 @@ def test_needed_templates_follow_the_options(converted: Workspace) -> None:
     assert not before.keys() & needed_templates(converted).keys()
 
 
+def test_a_shared_template_has_room_for_all_adapters(converted: Workspace) -> None:
+    other = converted.artifacts / "adapters" / "canonical" / "blue"
+    shutil.rmtree(other)
+    write_adapter(other, modules={"layers.1.attention.wk": 3})
+    assert list(needed_templates(converted).values()) == [("base",), ("blue",), ("red",)]
+    path = converted.root / "params.yaml"
+    path.write_text(path.read_text().replace("xnnpack:", "xnnpack:\n    templates: shared"))
+    own, _ = workspace_stores(converted.root)
+    key = _keep(converted, own, {**SIGNATURE, "layers.1.attention.wk": 3})
+    assert needed_templates(converted)[key] == ("blue", "red")
+
+
 def test_push_and_pull_carry_templates_to_another_workspace(
     converted: Workspace, tmp_path: Path
 ) -> None:
