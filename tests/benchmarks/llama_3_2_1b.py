@@ -55,10 +55,12 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="made if missing")
     folder = parser.parse_args().folder.resolve()
     root = folder / "workspace"
-    if not root.exists():
+    if not (folder / "base" / "tokenizer_config.json").exists():
         _make_base(folder / "base")
-        for seed, name in enumerate(ADAPTERS, start=1):
+    for seed, name in enumerate(ADAPTERS, start=1):
+        if not (folder / name / "adapter_config.json").exists():
             _make_adapter(folder / name, seed)
+    if not root.exists():
         _make_workspace(folder, root)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     built = json.loads(output(["ptefoundry", "build", "--json"], cwd=root))
@@ -77,7 +79,7 @@ def _make_base(folder: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(0)
     tensors = {
         name: _draw(name, shape, generator).to(torch.bfloat16) for name, shape in _base_shapes()
@@ -161,7 +163,7 @@ def _make_adapter(folder: Path, seed: int) -> None:
     import torch
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(seed)
     tensors = {}
     for layer in range(LAYERS):
