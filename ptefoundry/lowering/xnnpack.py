@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ptefoundry.base.config import ModelConfig
 from ptefoundry.files import atomic_writer
+from ptefoundry.lowering.shortcuts import shortcuts
 from ptefoundry.params import XnnpackParams
 
 if TYPE_CHECKING:
@@ -62,12 +63,13 @@ def compile_program(
     from executorch.exir.passes import MemoryPlanningPass
     from executorch.exir.passes.sym_shape_eval_pass import ConstraintBasedSymShapeEvalPass
 
-    with _quiet(), _needed_passes_only():
+    partitioners = [XnnpackPartitioner()]
+    with _quiet(), _needed_passes_only(), shortcuts(partitioners):
         exported = _export(model, params.prefill)
         _tag_constants(exported)
         edge = lower(
             exported,
-            partitioner=[XnnpackPartitioner()],
+            partitioner=partitioners,
             compile_config=EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True),
             constant_methods=_metadata(config, params, eos_ids),
         )
