@@ -59,14 +59,26 @@ CASES = {
 }
 
 
+SHAPE = {
+    "dim": 64,
+    "hidden_dim": 128,
+    "n_heads": 4,
+    "n_kv_heads": 2,
+    "head_dim": 16,
+    "vocab_size": 400,
+    "max_context": 256,
+    "norm_eps": 1e-5,
+    "rope_theta": 1e4,
+}
+
+
 def _compile(
     case: Case, folder: Path, patch: pytest.MonkeyPatch, names: Iterable[str] = tuple(SHORTCUTS)
 ) -> tuple[bytes, bytes]:
     """Program and foundation, compiled with the named shortcuts."""
     config = ModelConfig(
         **case.architecture,
-        **{"dim": 64, "n_heads": 4, "n_kv_heads": 2, "head_dim": 16, "hidden_dim": 128},
-        **{"vocab_size": 400, "norm_eps": 1e-5, "rope_theta": 1e4, "max_context": 256},
+        **SHAPE,
     )
     params = XnnpackParams(context_length=48, prefill_length=16, **case.options)
     model = placeholder_model(config, case.signature, params).model
@@ -137,9 +149,7 @@ def test_another_version_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.delattr(ExportedProgram, "run_decompositions")
     with (
-        pytest.raises(
-            BuildError, match=r"ExportedProgram: expected run_decompositions, found none"
-        ),
+        pytest.raises(BuildError, match="ExportedProgram: expected run_decompositions"),
         shortcuts([]),
     ):
         pass
