@@ -35,11 +35,7 @@ Result<Answer> Conversation::answer(const std::string& user,
 
 Result<Switch> Conversation::switch_to(const std::string& name, bool keep) {
   Switch made = {name, std::nullopt, 0, 0, 0};
-  const auto& slots = runner_.programs().slots();
-  bool resident = false;
-  for (const ProgramSlot& slot : slots) {
-    resident = resident || (slot.name == name && slot.loaded != nullptr);
-  }
+  const bool resident = runner_.programs().is_loaded(name);
   ASSIGN_OR_RETURN(LoadedProgram* const program, runner_.programs().get(name));
   if (!resident) {
     made.load_s = program->load_s;

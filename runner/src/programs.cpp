@@ -1,5 +1,6 @@
 #include "programs.h"
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 
@@ -7,6 +8,12 @@ namespace ptefoundry {
 
 void Programs::add(const std::string& path) {
   slots_.push_back({std::filesystem::path(path).stem().string(), path, {}});
+}
+
+bool Programs::is_loaded(const std::string& name) const {
+  return std::any_of(slots_.begin(), slots_.end(), [&](const ProgramSlot& s) {
+    return s.name == name && s.loaded != nullptr;
+  });
 }
 
 Result<LoadedProgram*> Programs::get(const std::string& name) {

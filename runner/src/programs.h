@@ -50,6 +50,9 @@ class Programs {
 
   const std::vector<ProgramSlot>& slots() const { return slots_; }
 
+  // Whether there is such a program and it is in memory.
+  bool is_loaded(const std::string& name) const;
+
   // The program of that name, after loading it unless it is in memory.
   Result<LoadedProgram*> get(const std::string& name);
   Status load(size_t slot);

@@ -79,7 +79,7 @@ class Server {
 
   Status load(const Request& request) {
     const std::string name = adapter_of(request);
-    const bool resident = is_loaded(name);
+    const bool resident = runner_.programs().is_loaded(name);
     ASSIGN_OR_RETURN(const LoadedProgram* const program,
                      runner_.programs().get(name));
     write(answered(request, {{"adapter", name},
@@ -116,7 +116,7 @@ class Server {
   Status generate(const Request& request, const QueuedRequest& queued) {
     const std::string name = adapter_of(request);
     ASSIGN_OR_RETURN(const std::vector<int64_t> tokens, encode(request));
-    const bool resident = is_loaded(name);
+    const bool resident = runner_.programs().is_loaded(name);
     if (queued.cancelled) {
       write({{"id", id_},
              {"done", true},
@@ -169,15 +169,6 @@ class Server {
   std::string adapter_of(const Request& request) const {
     return request.adapter.empty() ? runner_.programs().slots().front().name
                                    : request.adapter;
-  }
-
-  bool is_loaded(const std::string& name) const {
-    for (const ProgramSlot& slot : runner_.programs().slots()) {
-      if (slot.name == name) {
-        return slot.loaded != nullptr;
-      }
-    }
-    return false;
   }
 
   Json answered(const Request& request, const Json& fields) const {
