@@ -56,6 +56,10 @@ benchmarks: setup-build system-packages  ## measure and print docs/benchmarks.md
 	@python tests/benchmarks/demo_bundle.py
 	@python tests/benchmarks/linking.py
 
+.PHONY: templates
+templates: setup-build  ## compile the demo's program templates anew and compare the bytes
+	@ptefoundry template verify templates
+
 .PHONY: lock
 lock: setup-test  ## resolve requirements*.lock again from pyproject.toml
 	@compile() { pip-compile -q --generate-hashes --strip-extras --no-emit-index-url \

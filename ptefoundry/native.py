@@ -29,7 +29,7 @@ def build_runner(into: Path) -> None:
         run(
             [
                 *(cmake, "-S", runner_sources(), "-B", build, "-G", "Ninja"),
-                "-DCMAKE_BUILD_TYPE=Release",
+                "-DCMAKE_BUILD_TYPE=MinSizeRel",
                 f"-DCMAKE_MAKE_PROGRAM={_program('ninja')}",
                 f"-DCMAKE_PREFIX_PATH={executorch_folder()}",
                 f"-DCMAKE_INSTALL_PREFIX={prefix.resolve()}",

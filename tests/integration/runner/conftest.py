@@ -64,7 +64,7 @@ def configure_and_build(sources: Path, build: Path, *options: str) -> None:
             *(beside_python("cmake"), "-S", sources, "-B", build, "-G", "Ninja"),
             f"-DCMAKE_MAKE_PROGRAM={beside_python('ninja')}",
             f"-DCMAKE_PREFIX_PATH={executorch_folder()}",
-            *("-DCMAKE_BUILD_TYPE=Release", *options),
+            *("-DCMAKE_BUILD_TYPE=MinSizeRel", *options),
         ],
         check=True,
     )
