@@ -55,6 +55,7 @@ adapters: setup-build  ## train the demo adapters again and evaluate them (about
 benchmarks: setup-build system-packages  ## measure and print docs/benchmarks.md's tables
 	@python tests/benchmarks/demo_bundle.py
 	@python tests/benchmarks/linking.py
+	@python tests/benchmarks/speed.py
 
 .PHONY: templates
 templates: setup-build  ## compile the demo's program templates anew and compare the bytes

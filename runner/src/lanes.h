@@ -93,6 +93,63 @@ struct Rows {
   int64_t stride;
 };
 
+// c [8, 8] = transpose of a [8, 8]
+PTEFOUNDRY_INLINE void transpose_tile(Rows a, float* c, int64_t c_stride) {
+  Lanes rows[kLanes];
+  for (int64_t i = 0; i < kLanes; ++i) {
+    rows[i] = load(a.data + i * a.stride);
+  }
+  Lanes pairs[kLanes];  // neighbours interleaved: [row pair, low or high half]
+  for (int64_t i = 0; i < kLanes; i += 2) {
+    const Lanes x = rows[i];
+    const Lanes y = rows[i + 1];
+    pairs[i] = __builtin_shufflevector(x, y, 0, 8, 1, 9, 4, 12, 5, 13);
+    pairs[i + 1] = __builtin_shufflevector(x, y, 2, 10, 3, 11, 6, 14, 7, 15);
+  }
+  Lanes fours[kLanes];  // columns of four rows: k and k + 4 in one vector
+  for (int64_t i = 0; i < kLanes; i += 4) {
+    for (int64_t half = 0; half < 2; ++half) {
+      const Lanes x = pairs[i + half];
+      const Lanes y = pairs[i + 2 + half];
+      fours[i + 2 * half] =
+          __builtin_shufflevector(x, y, 0, 1, 8, 9, 4, 5, 12, 13);
+      fours[i + 2 * half + 1] =
+          __builtin_shufflevector(x, y, 2, 3, 10, 11, 6, 7, 14, 15);
+    }
+  }
+  for (int64_t k = 0; k < 4; ++k) {
+    const Lanes x = fours[k];
+    const Lanes y = fours[k + 4];
+    store(c + k * c_stride,
+          __builtin_shufflevector(x, y, 0, 1, 2, 3, 8, 9, 10, 11));
+    store(c + (k + 4) * c_stride,
+          __builtin_shufflevector(x, y, 4, 5, 6, 7, 12, 13, 14, 15));
+  }
+}
+
+// c [width, height] = transpose of a [height, width]
+PTEFOUNDRY_INLINE void transpose(Rows a, float* c, int64_t c_stride,
+                                 int64_t height, int64_t width) {
+  int64_t row = 0;
+  for (; row + kLanes <= height; row += kLanes) {
+    int64_t column = 0;
+    for (; column + kLanes <= width; column += kLanes) {
+      transpose_tile({a.data + row * a.stride + column, a.stride},
+                     c + column * c_stride + row, c_stride);
+    }
+    for (; column < width; ++column) {
+      for (int64_t i = row; i < row + kLanes; ++i) {
+        c[column * c_stride + i] = a.data[i * a.stride + column];
+      }
+    }
+  }
+  for (; row < height; ++row) {
+    for (int64_t column = 0; column < width; ++column) {
+      c[column * c_stride + row] = a.data[row * a.stride + column];
+    }
+  }
+}
+
 // c [kHeight, kVectors * 8] += a [kHeight, depth] * b [depth, kVectors * 8],
 // with all of c in registers.
 template <int kHeight, int kVectors>
@@ -127,10 +184,12 @@ template <int kHeight>
 PTEFOUNDRY_INLINE void multiply_strip(Rows a, Rows b, float* c,
                                       int64_t c_stride, int64_t depth,
                                       int64_t width) {
+  // With 16 registers: 12 sums, a row of b and one number of a.
+  constexpr int kVectors = kHeight > 3 ? 2 : 4;
   int64_t column = 0;
-  for (; column + 4 * kLanes <= width; column += 4 * kLanes) {
-    multiply_tile<kHeight, 4>(a, {b.data + column, b.stride}, c + column,
-                              c_stride, depth);
+  for (; column + kVectors * kLanes <= width; column += kVectors * kLanes) {
+    multiply_tile<kHeight, kVectors>(a, {b.data + column, b.stride}, c + column,
+                                     c_stride, depth);
   }
   for (; column + kLanes <= width; column += kLanes) {
     multiply_tile<kHeight, 1>(a, {b.data + column, b.stride}, c + column,
@@ -153,7 +212,10 @@ PTEFOUNDRY_INLINE void multiply(Rows a, Rows b, float* c, int64_t c_stride,
     const Rows strip = {a.data + row * a.stride, a.stride};
     float* target = c + row * c_stride;
     const int64_t left = height - row;
-    if (left == 3 || left > 4) {
+    if (left >= 6) {
+      multiply_strip<6>(strip, b, target, c_stride, depth, width);
+      row += 6;
+    } else if (left == 3 || left > 4) {
       multiply_strip<3>(strip, b, target, c_stride, depth, width);
       row += 3;
     } else if (left > 1) {

@@ -107,8 +107,10 @@ void check_problem(const Problem& problem) {
 }
 
 TEST(one_query_matches_the_definition) {
-  for (const int64_t start_pos : {0, 1, 63, 64, 255, 256, 700}) {
+  for (const int64_t start_pos : {0, 1, 63, 64, 127, 128, 255, 256, 700}) {
     check_problem({1, 1, 9, 3, 64, 701, start_pos});
+    check_problem({1, 1, 14, 2, 40, 701, start_pos});
+    check_problem({2, 1, 3, 3, 8, 701, start_pos});
   }
 }
 
@@ -124,6 +126,9 @@ TEST(odd_head_sizes_and_ratios_match_the_definition) {
     check_problem({1, 1, 8, 1, head_dim, 90, 80});
     check_problem({1, 12, 8, 1, head_dim, 90, 70});
     check_problem({1, 12, 3, 3, head_dim, 90, 70});
+    for (const int64_t queries : {3, 5, 13}) {
+      check_problem({1, queries, 7, 1, head_dim, 90, 75});
+    }
   }
 }
 

@@ -12,13 +12,13 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from measure import MIB, machine, output, table, timed
+from runner_process import RUNNER, RunnerProcess
 
 import ptefoundry
 
@@ -85,11 +85,11 @@ def _processes(root: Path) -> str:
     bundle = root / "artifacts/bundle"
     rows = []
     with tempfile.TemporaryDirectory() as cache:
-        cold = _Server(bundle, cache)
+        cold = _serve(bundle, cache)
         build = cold.ready["packed_cache"]["build_s"]
-        servers: list[_Server] = []
+        servers: list[RunnerProcess] = []
         for label in ("alone", "beside another"):
-            servers.append(cold if not servers else _Server(bundle, cache))
+            servers.append(cold if not servers else _serve(bundle, cache))
             for server in servers:
                 server.ask(prompt=PROMPT, max_new_tokens=NEW_TOKENS)
             for server in servers:
@@ -108,41 +108,14 @@ def _processes(root: Path) -> str:
     return table(title, header, rows) + "\n" + table("Switching", second, switches)
 
 
-class _Server:
-    """A runner that answers requests; see docs/serve-stdio.md."""
-
-    def __init__(self, bundle: Path, cache: str) -> None:
-        programs = [v["program"] for v in _manifest(bundle)["variants"]]
-        command = ["artifacts/runner/bin/ptefoundry-runner", "--serve-stdio", "--chat-template"]
-        command += ["--quiet", "--packed-cache", cache, "--program", str(bundle / programs[0])]
-        for program in programs[1:]:
-            command += ["--on-demand", str(bundle / program)]
-        command += ["--data", str(bundle / "xnnpack/foundation.ptd")]
-        command += ["--tokenizer", str(bundle / "tokenizer")]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.ready = self._read()
-
-    def ask(self, **request: Any) -> dict[str, Any]:
-        """The last record that answers a request."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        while "text" in (record := self._read()):
-            pass
-        if "error" in record:
-            raise SystemExit(record["error"])
-        return record
-
-    def quit(self) -> None:
-        self.ask(op="quit")
-        self._process.wait()
-
-    def _read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        record: dict[str, Any] = json.loads(self._process.stdout.readline())
-        return record
+def _serve(bundle: Path, cache: str) -> RunnerProcess:
+    """A runner with the bundle's first program, and the others on demand."""
+    first, *others = (bundle / variant["program"] for variant in _manifest(bundle)["variants"])
+    options: list[str | Path] = ["--chat-template", "--packed-cache", cache, "--program", first]
+    for program in others:
+        options += ["--on-demand", program]
+    options += ["--data", bundle / "xnnpack/foundation.ptd", "--tokenizer", bundle / "tokenizer"]
+    return RunnerProcess(options)
 
 
 def _manifest(bundle: Path) -> dict[str, Any]:
@@ -165,7 +138,7 @@ def _last_program(runs: list[list[dict[str, Any]]]) -> list[str]:
 
 
 def _run(bundle: Path, programs: list[str], options: list[str]) -> list[dict[str, Any]]:
-    command = ["artifacts/runner/bin/ptefoundry-runner", "--json", "--chat-template", *options]
+    command = [str(RUNNER), "--json", "--chat-template", *options]
     for program in programs:
         command += ["--program", str(bundle / program)]
     command += ["--data", str(bundle / "xnnpack/foundation.ptd")]

@@ -39,6 +39,20 @@ CASES = [
     *(Case(queries=4, start=9, head_dim=head_dim) for head_dim in (8, 64, 80, 128)),
     Case(queries=1, start=700, heads=9, kv_heads=3, head_dim=64, capacity=1024),
     Case(queries=130, start=300, heads=9, kv_heads=3, head_dim=64, capacity=512),
+    # A single query's keys are split, and its heads go through them together.
+    *(
+        Case(queries=1, start=start, heads=heads, kv_heads=kv_heads, head_dim=20, capacity=400)
+        for start in (126, 127, 128, 129, 383)
+        for heads, kv_heads in ((9, 3), (14, 2), (4, 4), (5, 1))
+    ),
+    # Rows and keys that no tile's height and width divides.
+    *(
+        Case(queries=queries, start=start, heads=heads, kv_heads=1, head_dim=24)
+        for queries in (3, 5, 13)
+        for start in (0, 3, 57)
+        for heads in (1, 3, 7)
+    ),
+    Case(queries=1, start=200, heads=6, kv_heads=2, capacity=256, batch=3),
     Case(queries=3, start=2, batch=2),
     Case(queries=3, start=2, scale=0.3),
     Case(queries=3, start=10, causal=False),
