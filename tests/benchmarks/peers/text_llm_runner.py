@@ -36,7 +36,8 @@ def serve(task: Task) -> tuple[Callable[[Prompt], Run], float]:
         expect("tokens of the prompt", prompt.tokens, stats[0].num_prompt_tokens)
         expect("new tokens", prompt.new_tokens, len(times))
         return Run(
-            prefill_s=(stats[0].prompt_eval_end_ms - stats[0].token_encode_end_ms) * _MS,
+            # With the milliseconds of tokenizing, whose end it does not note.
+            prefill_s=(stats[0].prompt_eval_end_ms - stats[0].inference_start_ms) * _MS,
             first_token_s=times[0] - begin,
             decode_s=times[-1] - times[0],
         )
