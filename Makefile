@@ -56,6 +56,7 @@ benchmarks: setup-build system-packages  ## measure and print docs/benchmarks.md
 	@python tests/benchmarks/demo_bundle.py
 	@python tests/benchmarks/linking.py
 	@python tests/benchmarks/speed.py
+	@python tests/benchmarks/compiling.py
 
 .PHONY: templates
 templates: setup-build  ## compile the demo's program templates anew and compare the bytes

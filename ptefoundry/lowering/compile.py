@@ -1,5 +1,6 @@
 """Compiling program templates: from a model's shape to a program and its map."""
 
+import gc
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -69,7 +70,9 @@ def compile_template(recipe: Recipe, into: Path) -> None:
         compiled = compile_program(placeholders.model, config, params, eos_ids)
         compiled.write_program(program)
         compiled.write_foundation(foundation)
+        # Cycles of the graph hold all constants, and a process may compile several templates.
         del compiled
+        gc.collect()
         matched = match_files(placeholders, read_pte(program), read_ptd(foundation))
         _check_layout(foundation)
         data = program.read_bytes()

@@ -163,8 +163,7 @@ def garbage_collected_seldom() -> Iterator[None]:
     """Look for garbage in cycles a hundred times less often.
 
     Lowering makes millions of objects, few of them garbage, and Python looks through
-    all of them again and again. What is left over is collected at the end: a
-    program's constants are held by its graph's cycles.
+    all of them again and again.
     """
     thresholds = gc.get_threshold()
     gc.set_threshold(100 * thresholds[0], *thresholds[1:])
@@ -172,4 +171,24 @@ def garbage_collected_seldom() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*thresholds)
-        gc.collect()
+
+
+@contextmanager
+def graphs_let_go() -> Iterator[None]:
+    """Keep ExecuTorch from holding on to graphs that it is done with.
+
+    A partitioner notes the last node that it refused, for a log that we hold back,
+    and a comparison of nodes remembers all that it saw. Both last as long as the
+    process: with a node they keep its graph, and with this a program's constants.
+    """
+    from executorch.exir.backend import utils
+
+    def forget(_note: Callable[..., None]) -> Callable[..., None]:
+        return lambda *_args, **_options: None
+
+    forget_comparisons = utils.is_same_node.cache_clear
+    with replaced(utils.WhyNoPartition, "__call__", forget):
+        try:
+            yield
+        finally:
+            forget_comparisons()

@@ -149,7 +149,9 @@ def _placeholder(shape: tuple[int, ...], number: int) -> "torch.Tensor":
     """fp32 zeros but for the first element; unlike torch's zeros they are not written."""
     import torch
 
-    memory = mmap.mmap(-1, 4 * math.prod(shape))
+    # Shared memory, which is mmap's default, would be provided as soon as it is read.
+    private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    memory = mmap.mmap(-1, 4 * math.prod(shape), flags=private)
     tensor = torch.frombuffer(memory, dtype=torch.float32)
     tensor[0] = number
     return tensor.view(shape)

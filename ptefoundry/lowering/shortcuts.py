@@ -14,6 +14,7 @@ from ptefoundry.lowering.graph_upkeep import (
     code_on_demand,
     cycles_seen_at_once,
     garbage_collected_seldom,
+    graphs_let_go,
     shared_provenance,
     signature_listed_once,
 )
@@ -32,6 +33,7 @@ SHORTCUTS: Mapping[str, Shortcut] = {
     "signature_listed_once": lambda _: signature_listed_once(),
     "cycles_seen_at_once": lambda _: cycles_seen_at_once(),
     "garbage_collected_seldom": lambda _: garbage_collected_seldom(),
+    "graphs_let_go": lambda _: graphs_let_go(),
 }
 
 
