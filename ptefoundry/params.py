@@ -24,6 +24,10 @@ from ptefoundry.errors import ConfigError
 PARAMS_FILE = "params.yaml"
 _BUNDLE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _EMBEDDING = re.compile(r"none|[48],(0|[1-9][0-9]*)")
+_AS_LINEAR = "same"
+_LINEAR = re.compile(r"none|8da4w,([1-9][0-9]*)")
+GROUP_MULTIPLE = 32
+"""XNNPACK takes 4-bit linears whose groups are a multiple of this."""
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
 
@@ -67,6 +71,30 @@ class EmbeddingScheme:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class LinearScheme:
+    """4-bit symmetric weights, 8-bit activations per token; written `8da4w,<group>`."""
+
+    group: int
+    """Values of a row that share a scale."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class Schemes:
+    """What of a model is quantized, and how; None: fp32."""
+
+    embedding: EmbeddingScheme | None = None
+    linear: LinearScheme | None = None
+    """Of all linears of the layers; adapters stay fp32."""
+    head: LinearScheme | None = None
+    """Of the output head, whether or not it is tied to the embedding table."""
+
+    @property
+    def any(self) -> bool:
+        """Whether the model is another one than the original."""
+        return self != Schemes()
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class XnnpackParams:
     """`backends.xnnpack`: options of the CPU programs."""
 
@@ -78,6 +106,10 @@ class XnnpackParams:
     """Type of weights and activations."""
     embedding: str = "none"
     """Quantization of the embedding table: none, or `<bits>,<group>` such as `8,0` and `4,32`."""
+    linear: str = "none"
+    """Quantization of the layers' linears: none, or `8da4w,<group>` such as `8da4w,32`."""
+    head: str = _AS_LINEAR
+    """Quantization of the output head: same (as `linear`), none, or `8da4w,<group>`."""
 
     @property
     def prefill(self) -> int:
@@ -85,17 +117,25 @@ class XnnpackParams:
         return min(self.context_length, self.prefill_length or 512)
 
     @property
-    def quantized(self) -> bool:
-        """Whether the program computes another model than the original."""
-        return self.embedding_scheme is not None
+    def schemes(self) -> Schemes:
+        """`embedding`, `linear` and `head` as numbers."""
+        head = self.linear if self.head == _AS_LINEAR else self.head
+        return Schemes(
+            embedding=_embedding_scheme(self.embedding),
+            linear=_linear_scheme(self.linear),
+            head=_linear_scheme(head),
+        )
 
-    @property
-    def embedding_scheme(self) -> EmbeddingScheme | None:
-        """`embedding` as numbers; None: not quantized."""
-        if self.embedding == "none":
-            return None
-        bits, group = self.embedding.split(",")
-        return EmbeddingScheme(bits=int(bits), group=int(group))
+
+def _embedding_scheme(text: str) -> EmbeddingScheme | None:
+    if text == "none":
+        return None
+    bits, group = text.split(",")
+    return EmbeddingScheme(bits=int(bits), group=int(group))
+
+
+def _linear_scheme(text: str) -> LinearScheme | None:
+    return None if text == "none" else LinearScheme(group=int(text.partition(",")[2]))
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -182,6 +222,7 @@ def _check_values(path: Path, document: CommentedMap, params: Params) -> None:
         _check_source(where, adapter, "adapters", name)
     _check_lengths(where, params.backends.xnnpack)
     _check_embedding(where, params.backends.xnnpack)
+    _check_linears(where, params.backends.xnnpack)
     _check_smoke(where, params)
 
 
@@ -214,6 +255,20 @@ def _check_embedding(where: Any, xnnpack: XnnpackParams) -> None:
             "4 or 8 bits and the values that share a scale (0: the whole row), for instance "
             f"8,0 or 4,32; found {xnnpack.embedding!r}"
         )
+
+
+def _check_linears(where: Any, xnnpack: XnnpackParams) -> None:
+    for field, others in (("linear", "none"), ("head", f"{_AS_LINEAR}, none")):
+        text = getattr(xnnpack, field)
+        if field == "head" and text == _AS_LINEAR:
+            continue
+        match = _LINEAR.fullmatch(text)
+        if match is None or int(match[1] or 0) % GROUP_MULTIPLE:
+            raise ConfigError(
+                f"{where('backends', 'xnnpack', field)}: expected {others}, or 8da4w,<group> with "
+                f"the values that share a scale, a multiple of {GROUP_MULTIPLE}, for instance "
+                f"8da4w,32; found {text!r}"
+            )
 
 
 def _check_smoke(where: Any, params: Params) -> None:

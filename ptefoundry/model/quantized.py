@@ -58,7 +58,7 @@ def make_quantized_reference(
     before = load_answers(original)
     eos_ids = json.loads((base / "tokenizer" / "chat.json").read_text())["eos_token_ids"]
     context = max(len(answer.prompt_tokens) for answer in before.answers) + tokens
-    model = load_model(base, adapter, context=context, embedding=params.embedding_scheme)
+    model = load_model(base, adapter, context=context, schemes=params.schemes)
     with quiet_operators():
         results = [_answer(model, answer, tokens, eos_ids) for answer in before.answers]
     answers = [answer for answer, _ in results]

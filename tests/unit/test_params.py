@@ -33,8 +33,8 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
     assert params.backends.xnnpack.context_length == 128
     assert params.backends.xnnpack.prefill == 128
     assert params.backends.xnnpack.dtype == "fp32"
-    assert params.backends.xnnpack.embedding_scheme is None
-    assert not params.backends.xnnpack.quantized
+    assert params.backends.xnnpack.schemes.embedding is None
+    assert not params.backends.xnnpack.schemes.any
     assert params.smoke.tokens == 32
     assert params.adapters["nobel"].digest is None
 
@@ -44,9 +44,9 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
 )
 def test_embedding_says_bits_and_group(tmp_path: Path, text: str, bits: int, group: int) -> None:
     params = _load(tmp_path, VALID.replace("context_length: 128", f"embedding: {text}"))
-    scheme = params.backends.xnnpack.embedding_scheme
+    scheme = params.backends.xnnpack.schemes.embedding
     assert scheme == EmbeddingScheme(bits=bits, group=group)
-    assert params.backends.xnnpack.quantized
+    assert params.backends.xnnpack.schemes.any
 
 
 def test_long_context_reads_512_tokens_a_call(tmp_path: Path) -> None:
