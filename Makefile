@@ -53,6 +53,7 @@ adapters: setup-build  ## train the demo adapters again and evaluate them (about
 benchmarks: setup-build system-packages  ## measure and print docs/benchmarks.md's tables
 	@python tests/benchmarks/demo_bundle.py
 	@python tests/benchmarks/linking.py
+	@python tests/benchmarks/quality.py
 
 .PHONY: lock
 lock: setup-test  ## resolve requirements*.lock again from pyproject.toml

@@ -51,6 +51,11 @@ class QuantizedLinear(nn.Module):
         zeros = torch.zeros(scales.shape, dtype=torch.int8, device=scales.device)
         self.register_buffer("zeros", zeros, persistent=False)
         self.bias = bias
+        self._held: torch.Tensor | None = None
+
+    def hold(self) -> None:
+        """Keep the weight as fp32 too."""
+        self._held = self._dequantize()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map x [S, in] to [S, out]."""
@@ -58,10 +63,15 @@ class QuantizedLinear(nn.Module):
         scale, zero = ops.choose_qparams_per_token_asymmetric(x, torch.int8)
         x = ops.quantize_per_token(x, scale, zero, -128, 127, torch.int8)
         x = ops.dequantize_per_token(x, scale, zero, -128, 127, torch.int8, torch.float32)
-        weight = ops.dequantize_per_channel_group(
+        weight = self._dequantize() if self._held is None else self._held
+        return functional.linear(x, weight, self.bias)
+
+    def _dequantize(self) -> torch.Tensor:
+        """fp32 [out, in]."""
+        weight: torch.Tensor = torch.ops.quantized_decomposed.dequantize_per_channel_group(
             self.weight, self.scales, self.zeros, -8, 7, torch.int8, self.group, torch.float32
         )
-        return functional.linear(x, weight, self.bias)
+        return weight
 
 
 def linear_schemes(model: "Transformer", schemes: Schemes) -> dict[str, LinearScheme]:
@@ -86,7 +96,7 @@ def linear_schemes(model: "Transformer", schemes: Schemes) -> dict[str, LinearSc
             raise ConfigError(
                 f"params.yaml: backends.xnnpack.{field}: expected groups that divide the "
                 f"in-features of every linear, found 8da4w,{chosen[wrong[0]].group}, which does "
-                f"not divide those of {_describe(wrong, widths)}; "
+                f"not for {_describe(wrong, widths)}; "
                 f"{_advice({widths[path] for path in paths})}"
             )
     return chosen
@@ -102,6 +112,13 @@ def quantize_linears(model: "Transformer", schemes: Schemes) -> None:
         linear = model.get_submodule(path)
         values, scales = quantize_weight(linear.weight.detach(), scheme.group)
         model.set_submodule(path, QuantizedLinear(values, scales, linear.bias))
+
+
+def hold_weights(model: nn.Module) -> None:
+    """Dequantize linears once, which is most of the time of an eager call."""
+    for module in model.modules():
+        if isinstance(module, QuantizedLinear):
+            module.hold()
 
 
 def quantize_weight(weight: torch.Tensor, group: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -139,7 +156,7 @@ def _describe(paths: list[str], widths: Mapping[str, int]) -> str:
     kinds = dict.fromkeys((path.partition(".")[2].partition(".")[2] or path) for path in paths)
     first = ", ".join(list(kinds)[:3]) + (", ..." if len(kinds) > 3 else "")
     found = sorted({widths[path] for path in paths})
-    return f"{len(paths)} linears ({first}: {', '.join(map(str, found))} in-features)"
+    return f"{first} (in-features {', '.join(map(str, found))}; {len(paths)} in all)"
 
 
 def _advice(widths: set[int]) -> str:
