@@ -13,11 +13,13 @@ from typing import Any
 from ptefoundry.bundle.manifest import (
     MANIFEST_FILE,
     MEASURED_FILE,
+    STORED_WEIGHTS,
     FileEntry,
     Manifest,
     Variant,
     load_manifest,
 )
+from ptefoundry.bundle.weights import StoredWeights
 from ptefoundry.digest import hash_file
 from ptefoundry.errors import ArtifactError
 from ptefoundry.lowering.ptd import DataFile, read_ptd
@@ -126,6 +128,8 @@ class BundleReport:
     base: dict[str, str]
     adapters: dict[str, dict[str, str]]
     variants: tuple[VariantReport, ...]
+    weights: dict[str, tuple[StoredWeights, ...]]
+    """Backend -> what its data files store; nothing for a bundle that does not say it."""
     files: tuple[FileEntry, ...]
 
     @property
@@ -213,6 +217,10 @@ def inspect_bundle(folder: Path) -> BundleReport:
             _describe_variant(variant, read_pte(folder / variant.program), data)
             for variant in manifest.variants
         ),
+        weights={
+            backend: tuple(StoredWeights(**fields) for fields in options.get(STORED_WEIGHTS, ()))
+            for backend, options in manifest.backends.items()
+        },
         files=manifest.files,
     )
 

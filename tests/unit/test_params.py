@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from ptefoundry.errors import ConfigError
-from ptefoundry.params import EmbeddingScheme, load_params
+from ptefoundry.params import EmbeddingScheme, LinearScheme, Schemes, load_params
 
 VALID = """\
 bundle:
@@ -49,6 +49,25 @@ def test_embedding_says_bits_and_group(tmp_path: Path, text: str, bits: int, gro
     assert params.backends.xnnpack.schemes.any
 
 
+@pytest.mark.parametrize(
+    ("text", "linear", "head"),
+    [
+        ("linear: 8da4w,32", 32, 32),
+        ("linear: 8da4w,64\n    head: none", 64, None),
+        ("linear: 8da4w,128\n    head: 8da4w,32", 128, 32),
+        ("head: 8da4w,32", None, 32),
+        ("head: none", None, None),
+    ],
+)
+def test_head_is_quantized_as_the_linears_unless_said(
+    tmp_path: Path, text: str, linear: int | None, head: int | None
+) -> None:
+    schemes = _load(tmp_path, VALID.replace("context_length: 128", text)).backends.xnnpack.schemes
+    expected = [group and LinearScheme(group=group) for group in (linear, head)]
+    assert schemes == Schemes(linear=expected[0], head=expected[1])
+    assert schemes.any == bool(linear or head)
+
+
 def test_long_context_reads_512_tokens_a_call(tmp_path: Path) -> None:
     params = _load(tmp_path, VALID.replace("128", "4096"))
     assert params.backends.xnnpack.prefill == 512
@@ -77,6 +96,23 @@ def test_long_context_reads_512_tokens_a_call(tmp_path: Path) -> None:
             for wrong in ("2,32", "4,-1", "4,032", "int8", "'8, 0'", "''")
         ),
         ("context_length: 128", "embedding: 8", "params.yaml:11: backends.xnnpack.embedding"),
+        *(
+            (
+                "context_length: 128",
+                f"linear: {wrong}",
+                "11: backends.xnnpack.linear: expected none",
+            )
+            for wrong in (
+                "8da4w",
+                "8da4w,0",
+                "8da4w,16",
+                "8da4w,48",
+                "4w,32",
+                "same",
+                "'8da4w, 32'",
+            )
+        ),
+        ("context_length: 128", "head: fp32", "11: backends.xnnpack.head: expected same, none"),
         ("  xnnpack:", "  vulkan:", "params.yaml:10: backends.vulkan: expected only known keys"),
         ("    - hello", "    []", "smoke.prompts"),
         ("    - hello\n", "    - hello\n  tokens: 128\n", "less than the context_length of 128"),
