@@ -25,7 +25,7 @@ PARAMS_FILE = "params.yaml"
 _BUNDLE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _EMBEDDING = re.compile(r"none|[48],(0|[1-9][0-9]*)")
 _AS_LINEAR = "same"
-_LINEAR = re.compile(r"none|8da4w,([1-9][0-9]*)")
+_LINEAR = re.compile(r"none|8da4w,([1-9][0-9]*)|8da8w,0")
 GROUP_MULTIPLE = 32
 """XNNPACK takes 4-bit linears whose groups are a multiple of this."""
 _STRICT = ConfigDict(extra="forbid", strict=True)
@@ -72,10 +72,15 @@ class EmbeddingScheme:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class LinearScheme:
-    """4-bit symmetric weights, 8-bit activations per token; written `8da4w,<group>`."""
+    """Symmetric integer weights, 8-bit activations per token; written `8da<bits>w,<group>`."""
 
+    bits: int
+    """4 or 8."""
     group: int
-    """Values of a row that share a scale."""
+    """Values of a row that share a scale; 0, which 8 bits have: the whole row."""
+
+    def __str__(self) -> str:
+        return f"8da{self.bits}w,{self.group}"
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -107,9 +112,9 @@ class XnnpackParams:
     embedding: str = "none"
     """Quantization of the embedding table: none, or `<bits>,<group>` such as `8,0` and `4,32`."""
     linear: str = "none"
-    """Quantization of the layers' linears: none, or `8da4w,<group>` such as `8da4w,32`."""
+    """Quantization of the layers' linears: none, `8da4w,<group>` (a multiple of 32), `8da8w,0`."""
     head: str = _AS_LINEAR
-    """Quantization of the output head: same (as `linear`), none, or `8da4w,<group>`."""
+    """Quantization of the output head: same (as `linear`), or one of its values."""
 
     @property
     def prefill(self) -> int:
@@ -135,7 +140,10 @@ def _embedding_scheme(text: str) -> EmbeddingScheme | None:
 
 
 def _linear_scheme(text: str) -> LinearScheme | None:
-    return None if text == "none" else LinearScheme(group=int(text.partition(",")[2]))
+    if text == "none":
+        return None
+    bits, group = text.removeprefix("8da").split("w,")
+    return LinearScheme(bits=int(bits), group=int(group))
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -265,9 +273,9 @@ def _check_linears(where: Any, xnnpack: XnnpackParams) -> None:
         match = _LINEAR.fullmatch(text)
         if match is None or int(match[1] or 0) % GROUP_MULTIPLE:
             raise ConfigError(
-                f"{where('backends', 'xnnpack', field)}: expected {others}, or 8da4w,<group> with "
-                f"the values that share a scale, a multiple of {GROUP_MULTIPLE}, for instance "
-                f"8da4w,32; found {text!r}"
+                f"{where('backends', 'xnnpack', field)}: expected {others}, 8da8w,0, or "
+                f"8da4w,<group> with the values that share a scale, a multiple of "
+                f"{GROUP_MULTIPLE}, for instance 8da4w,32; found {text!r}"
             )
 
 

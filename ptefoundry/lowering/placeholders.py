@@ -13,6 +13,7 @@ import math
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ptefoundry.base.config import ModelConfig
@@ -167,22 +168,23 @@ def _quantize_linear(
 
     linear = model.get_submodule(path)
     rows, columns = linear.weight.shape
+    shape = (rows, columns // scheme.group) if scheme.group else (rows,)
     tensors = {
         "weight": _with_digits(_zeros((rows, columns), "int8"), next(numbers)),
         # The delegate refuses scales of zero.
-        "scales": _with_digits(torch.ones(rows, columns // scheme.group), next(numbers)),
+        "scales": _with_digits(torch.ones(shape), next(numbers)),
     }
-    model.set_submodule(path, QuantizedLinear(**tensors, bias=linear.bias))
+    model.set_submodule(path, QuantizedLinear(scheme, **tensors, bias=linear.bias))
     packing = {"weight": pack_weight, "scales": pack_scales}
     for part in _PARTS:
         yield Placeholder(
             name=f"{path}.{part}",
             kind="base",
             source=source,
-            encoding=linear_encoding(scheme.group, part),
+            encoding=linear_encoding(scheme, part),
             shape=(rows, columns),
             tensor=tensors[part],
-            pack=packing[part],
+            pack=partial(packing[part], bits=scheme.bits),
         )
 
 

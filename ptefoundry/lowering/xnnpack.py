@@ -108,11 +108,12 @@ def _tag_constants(exported: "torch.export.ExportedProgram") -> None:
     import torch
     from torch.ao.quantization.fx import _decomposed  # noqa: F401  registers the operator
 
-    dequantize = torch.ops.quantized_decomposed.dequantize_per_channel_group.default
+    ops = torch.ops.quantized_decomposed
+    dequantize = (ops.dequantize_per_channel_group.default, ops.dequantize_per_channel.default)
     for node in exported.graph.nodes:
         if node.op == "placeholder":
             node.meta.setdefault("custom", {})["delegate_constant_tag"] = _tag(node)
-        elif node.target is dequantize:
+        elif node.target in dequantize:
             # The delegate takes the linear's weight for the result of this.
             node.meta.setdefault("custom", {})["delegate_constant_tag"] = _tag(node.args[0])
 

@@ -1,10 +1,12 @@
-"""Linears of 4-bit weights and 8-bit activations, as XNNPACK computes them (8da4w).
+"""Linears of integer weights and 8-bit activations, as XNNPACK computes them (8da4w, 8da8w).
 
 Weights are torchao's symmetric affine ones: per group of a row, the scale is the
-largest magnitude over 7.5, rounded to bfloat16, and values are rounded to the
-nearest multiple of it. XNNPACK keeps scales in bfloat16; rounding them before the
-values makes the values fit the scales that are multiplied with. (As for the
-embedding table not HQQ, whose sums depend on the CPU.)
+largest magnitude over (2^bits - 1) / 2, and values are rounded to the nearest
+multiple of it. XNNPACK keeps scales of groups, which 4-bit weights have, in
+bfloat16; rounding them before the values makes the values fit the scales that are
+multiplied with. (As for the embedding table not HQQ, whose sums depend on the CPU.)
+8-bit weights have one fp32 scale a row, so that an embedding table of `8,0` and a
+tied head of `8da8w,0` are the same bytes, stored once.
 
 Activations are quantized while running, each token with its own scale and zero
 point, by PyTorch's decomposed operators, which follow XNNPACK's formula.
@@ -32,8 +34,9 @@ HEAD = "output"
 class QuantizedLinear(nn.Module):
     """Linear over integers.
 
-    `weight` is int8 [out, in] of -8 to 7, `scales` is fp32 [out, in / group] with
-    values that bfloat16 has, `bias` is fp32 [out] or None.
+    `weight` is int8 [out, in], of -8 to 7 where it has 4 bits. `scales` is fp32: for
+    4 bits [out, in / group] with values that bfloat16 has, for 8 bits [out]. `bias` is
+    fp32 [out] or None.
     """
 
     weight: torch.Tensor
@@ -41,10 +44,14 @@ class QuantizedLinear(nn.Module):
     zeros: torch.Tensor
 
     def __init__(
-        self, weight: torch.Tensor, scales: torch.Tensor, bias: nn.Parameter | None
+        self,
+        scheme: LinearScheme,
+        weight: torch.Tensor,
+        scales: torch.Tensor,
+        bias: nn.Parameter | None,
     ) -> None:
         super().__init__()
-        self.group = weight.shape[1] // scales.shape[1]
+        self.scheme = scheme
         self.register_buffer("weight", weight, persistent=False)
         self.register_buffer("scales", scales, persistent=False)
         # The delegate looks for zero points, sees that there are none, and drops them.
@@ -68,9 +75,15 @@ class QuantizedLinear(nn.Module):
 
     def _dequantize(self) -> torch.Tensor:
         """fp32 [out, in]."""
-        weight: torch.Tensor = torch.ops.quantized_decomposed.dequantize_per_channel_group(
-            self.weight, self.scales, self.zeros, -8, 7, torch.int8, self.group, torch.float32
-        )
+        ops, group = torch.ops.quantized_decomposed, self.scheme.group
+        values, scales, zeros = self.weight, self.scales, self.zeros
+        weight: torch.Tensor
+        if self.scheme.bits == 4:
+            weight = ops.dequantize_per_channel_group(
+                values, scales, zeros, -8, 7, torch.int8, group, torch.float32
+            )
+        else:
+            weight = ops.dequantize_per_channel(values, scales, zeros, 0, -128, 127, torch.int8)
         return weight
 
 
@@ -91,12 +104,12 @@ def linear_schemes(model: "Transformer", schemes: Schemes) -> dict[str, LinearSc
         ("linear", [path for path in chosen if path != HEAD]),
         ("head", [path for path in chosen if path == HEAD]),
     ):
-        wrong = [path for path in paths if widths[path] % chosen[path].group]
+        wrong = [path for path in paths if widths[path] % (chosen[path].group or 1)]
         if wrong:
             raise ConfigError(
                 f"params.yaml: backends.xnnpack.{field}: expected groups that divide the "
-                f"in-features of every linear, found 8da4w,{chosen[wrong[0]].group}, which does "
-                f"not for {_describe(wrong, widths)}; "
+                f"in-features of every linear, found {chosen[wrong[0]]}, which does not for "
+                f"{_describe(wrong, widths)}; "
                 f"{_advice({widths[path] for path in paths})}"
             )
     return chosen
@@ -110,8 +123,8 @@ def quantize_linears(model: "Transformer", schemes: Schemes) -> None:
     """
     for path, scheme in linear_schemes(model, schemes).items():
         linear = model.get_submodule(path)
-        values, scales = quantize_weight(linear.weight.detach(), scheme.group)
-        model.set_submodule(path, QuantizedLinear(values, scales, linear.bias))
+        values, scales = quantize_weight(linear.weight.detach(), scheme)
+        model.set_submodule(path, QuantizedLinear(scheme, values, scales, linear.bias))
 
 
 def hold_weights(model: nn.Module) -> None:
@@ -121,8 +134,10 @@ def hold_weights(model: nn.Module) -> None:
             module.hold()
 
 
-def quantize_weight(weight: torch.Tensor, group: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Integers int8 [out, in] and scales fp32 [out, in / group] of a weight fp32 [out, in]."""
+def quantize_weight(
+    weight: torch.Tensor, scheme: LinearScheme
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Integers and scales of a weight fp32 [out, in], as `QuantizedLinear` has them."""
     from torchao.quantization import Int8DynamicActivationIntxWeightConfig, quantize_
     from torchao.quantization.granularity import PerGroup
 
@@ -130,25 +145,30 @@ def quantize_weight(weight: torch.Tensor, group: int) -> tuple[torch.Tensor, tor
         linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
     linear.weight = nn.Parameter(weight, requires_grad=False)
     config = Int8DynamicActivationIntxWeightConfig(
-        weight_dtype=torch.int4,
-        weight_granularity=PerGroup(group),
-        weight_scale_dtype=torch.bfloat16,
+        weight_dtype=torch.int4 if scheme.bits == 4 else torch.int8,
+        weight_granularity=PerGroup(scheme.group or weight.shape[1]),
+        weight_scale_dtype=torch.bfloat16 if scheme.bits == 4 else None,
         intx_choose_qparams_algorithm="affine",
     )
     quantize_(linear, config, lambda module, _name: module is linear)
-    return linear.weight.qdata, linear.weight.scale.float()
+    scales = linear.weight.scale.float()
+    return linear.weight.qdata, scales if scheme.bits == 4 else scales.squeeze(1)
 
 
-def pack_weight(values: torch.Tensor) -> torch.Tensor:
-    """Two of the integers [out, in] a byte, as the delegate stores them: uint8 [out, in / 2]."""
+def pack_weight(values: torch.Tensor, bits: int) -> torch.Tensor:
+    """Integers as the delegate stores them: int8 [out, in], for 4 bits uint8 [out, in / 2]."""
+    if bits == 8:
+        return values
     from executorch.backends.xnnpack.operators.node_visitor import NodeVisitor
 
     packed: torch.Tensor = NodeVisitor.convert_to_qc4w(values)
     return packed
 
 
-def pack_scales(scales: torch.Tensor) -> torch.Tensor:
-    """Scales as the delegate stores them, bfloat16: int16 of the same shape."""
+def pack_scales(scales: torch.Tensor, bits: int) -> torch.Tensor:
+    """Scales as the delegate stores them: fp32, or for 4 bits bfloat16, viewed as int16."""
+    if bits == 8:
+        return scales
     return scales.to(torch.bfloat16).view(torch.int16)
 
 

@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 from torch.nn import functional
 
 import ptefoundry
+from ptefoundry.digest import hash_bytes
 from ptefoundry.model.eager import load_model, quiet_operators
 from ptefoundry.model.embedding import QuantizedEmbedding
 from ptefoundry.model.linear import QuantizedLinear, pack_scales, pack_weight
@@ -30,8 +31,9 @@ SCHEMES = (
     {},
     {"embedding": "8,0"},
     {"embedding": "4,32"},
-    {"linear": "8da4w,32", "head": "none"},
     {"linear": "8da4w,32", "head": "none", "embedding": "8,0"},
+    {"linear": "8da8w,0", "embedding": "8,0"},
+    {"linear": "8da4w,32", "head": "8da8w,0", "embedding": "8,0"},
     {"linear": "8da4w,32", "embedding": "8,0"},
     {"linear": "8da4w,32", "embedding": "4,32"},
     {"linear": "8da4w,64", "embedding": "4,32"},
@@ -86,17 +88,16 @@ def _perplexity(logits: torch.Tensor, ids: torch.Tensor) -> float:
 
 
 def _stored_bytes(model: Transformer) -> int:
-    """What a foundation stores of the weights; a tied table counts once."""
-    sizes = {id(parameter): 4 * parameter.numel() for parameter in model.parameters()}
+    """What a foundation stores of the weights; equal tensors count once."""
+    tensors = list(model.parameters())
     for module in model.modules():
         if isinstance(module, QuantizedEmbedding):
-            parts = [module.weight, module.scales]
+            tensors += [module.weight, module.scales]
         elif isinstance(module, QuantizedLinear):
-            parts = [pack_weight(module.weight), pack_scales(module.scales)]
-        else:
-            continue
-        sizes[id(module)] = sum(part.nbytes for part in parts)
-    return sum(sizes.values())
+            bits = module.scheme.bits
+            tensors += [pack_weight(module.weight, bits), pack_scales(module.scales, bits)]
+    data = (memoryview(tensor.detach().contiguous().numpy()).cast("B") for tensor in tensors)
+    return sum({hash_bytes(one): len(one) for one in data}.values())
 
 
 if __name__ == "__main__":

@@ -63,9 +63,16 @@ def test_head_is_quantized_as_the_linears_unless_said(
     tmp_path: Path, text: str, linear: int | None, head: int | None
 ) -> None:
     schemes = _load(tmp_path, VALID.replace("context_length: 128", text)).backends.xnnpack.schemes
-    expected = [group and LinearScheme(group=group) for group in (linear, head)]
+    expected = [group and LinearScheme(bits=4, group=group) for group in (linear, head)]
     assert schemes == Schemes(linear=expected[0], head=expected[1])
     assert schemes.any == bool(linear or head)
+
+
+def test_eight_bit_weights_have_a_scale_a_row(tmp_path: Path) -> None:
+    text = "linear: 8da4w,64\n    head: 8da8w,0"
+    schemes = _load(tmp_path, VALID.replace("context_length: 128", text)).backends.xnnpack.schemes
+    assert schemes.head == LinearScheme(bits=8, group=0)
+    assert (str(schemes.linear), str(schemes.head)) == ("8da4w,64", "8da8w,0")
 
 
 def test_long_context_reads_512_tokens_a_call(tmp_path: Path) -> None:

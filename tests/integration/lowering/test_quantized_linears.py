@@ -20,6 +20,7 @@ from ptefoundry.lowering.build import build_adapter, build_foundation
 from ptefoundry.lowering.compile import compile_template, make_recipe
 from ptefoundry.lowering.foundation import load_foundation
 from ptefoundry.lowering.full_export import export_in_full
+from ptefoundry.lowering.ptd import read_ptd
 from ptefoundry.lowering.pte import read_pte
 from ptefoundry.lowering.template import template_name
 from ptefoundry.model.eager import load_model
@@ -32,12 +33,13 @@ from support.tiny_models import save_tiny_adapter, save_tiny_base
 CALLS = [[5, 17, 9, 200, 31], [7], [300, 2, 44]]
 PARAMS = XnnpackParams(context_length=48, prefill_length=16, embedding="4,32", linear="8da4w,32")
 SMOKE = SmokeParams(prompts=("The quick brown fox", "Ünïcödé 🙂"), tokens=6)
-#: A tied head beside a 4-bit table; biases and a head of fp32; norms of heads, other groups.
+#: A tied head beside a 4-bit table; biases and a head of fp32; norms of heads, other groups
+#: and an 8-bit head that is the embedding table.
 VARIANTS: dict[str, tuple[XnnpackParams, dict[str, Any]]] = {
     "LlamaForCausalLM": (PARAMS, {}),
     "Qwen2ForCausalLM": (replace(PARAMS, head="none"), {"tied": False, "num_hidden_layers": 1}),
     "Qwen3ForCausalLM": (
-        replace(PARAMS, embedding="none", linear="8da4w,64", head="8da4w,32"),
+        replace(PARAMS, embedding="8,0", linear="8da4w,64", head="8da8w,0"),
         {"num_hidden_layers": 1, "dtype": "bfloat16"},
     ),
 }
@@ -86,7 +88,7 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def test_weights_are_rounded_to_the_nearest_step() -> None:
     weight = torch.randn(24, 96, generator=torch.Generator().manual_seed(0))
     weight[3] = 0
-    values, scales = quantize_weight(weight, 32)
+    values, scales = quantize_weight(weight, LinearScheme(bits=4, group=32))
     assert torch.equal(scales, scales.to(torch.bfloat16).float())
     assert (values.min(), values.max()) == (-8, 7)
     groups, steps = weight.view(24, 3, 32), scales.unsqueeze(-1)
@@ -98,11 +100,11 @@ def test_weights_are_rounded_to_the_nearest_step() -> None:
 
 def test_packing_keeps_every_value() -> None:
     values = torch.arange(-8, 8, dtype=torch.int8).repeat(4, 2)
-    packed = pack_weight(values)
+    packed = pack_weight(values, 4)
     low, high = (packed & 15).to(torch.int8) - 8, (packed >> 4).to(torch.int8) - 8
     assert torch.equal(torch.stack((low, high), -1).flatten(1), values)
     scales = torch.tensor([[0.5, 1.25]])
-    assert torch.equal(pack_scales(scales).view(torch.bfloat16).float(), scales)
+    assert torch.equal(pack_scales(scales, 4).view(torch.bfloat16).float(), scales)
 
 
 def test_linked_files_equal_full_exports(built: Built, tmp_path: Path) -> None:
@@ -134,19 +136,29 @@ def test_foundation_says_what_is_quantized(built: Built) -> None:
     config, schemes = load_config(built.base / "config.json"), built.params.schemes
     linears = [slot for slot in encodings if slot.endswith(".scales") and "layers." in slot]
     assert len(linears) == 7 * config.n_layers
-    assert {encodings[slot] for slot in linears} == {f"linear 8da4w,{schemes.linear.group} scales"}
-    head = f"linear 8da4w,{schemes.head.group} weight" if schemes.head else "fp32"
+    assert {encodings[slot] for slot in linears} == {f"linear {schemes.linear} scales"}
+    head = f"linear {schemes.head} weight" if schemes.head else "fp32"
     assert encodings.get("output.weight", "fp32") == head
     sizes = {tensor.slot: tensor.size for tensor in tensors}
     assert sizes["layers.0.feed_forward.w1.weight"] == 128 * 64 // 2
     assert sizes["layers.0.feed_forward.w1.scales"] == 128 * 64 // schemes.linear.group * 2
 
 
+def test_an_8_bit_head_is_stored_with_the_table_that_it_is_tied_to(built: Built) -> None:
+    data = read_ptd(built.foundation)
+    segments = {entry.key: entry.segment for entry in data.entries}
+    sizes = {entry.segment: entry.size for entry in data.entries}
+    config = load_config(built.base / "config.json")
+    tables = [size for size in sizes.values() if size >= config.vocab_size * config.dim // 2]
+    assert len(tables) == (1 if built.params.head == "8da8w,0" else 2)
+    assert "tok_embeddings.weight" in segments
+
+
 def test_nothing_quantized_is_left_to_the_portable_kernels(built: Built) -> None:
     for program in built.programs.values():
         (method,) = (method for method in read_pte(program).methods if not method.constants)
-        allowed = {"quantized_decomposed::embedding_4bit.out"}
-        assert not {name for name in method.operators if "quant" in name} - allowed
+        left = [name for name in method.operators if name.startswith("quantized_decomposed::")]
+        assert all("::embedding_" in name for name in left), left
 
 
 def test_needed_passes_give_the_bytes_of_all_passes(
@@ -198,8 +210,8 @@ def test_a_linear_that_the_delegate_leaves_fails_the_export(
 @pytest.mark.parametrize(
     ("schemes", "field", "advice"),
     [
-        (Schemes(linear=LinearScheme(group=128)), "linear", "take 32 or 64"),
-        (Schemes(head=LinearScheme(group=96)), "head", "take 32 or 64"),
+        (Schemes(linear=LinearScheme(bits=4, group=128)), "linear", "take 32 or 64"),
+        (Schemes(head=LinearScheme(bits=4, group=96)), "head", "take 32 or 64"),
     ],
 )
 def test_groups_that_leave_a_linear_out_are_refused(
