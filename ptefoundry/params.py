@@ -8,7 +8,7 @@ the line and what to write instead.
 import json
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -107,8 +107,8 @@ class XnnpackParams:
     """Tokens of prompt and answer together that the caches hold."""
     prefill_length: int | None = None
     """Most tokens that one call reads; None: the context, at most 512."""
-    dtype: Literal["fp32"] = "fp32"
-    """Type of weights and activations."""
+    dtype: str = "fp32"
+    """Type of activations, adapters and what is not quantized; only fp32 is built."""
     embedding: str = "none"
     """Quantization of the embedding table: none, or `<bits>,<group>` such as `8,0` and `4,32`."""
     linear: str = "none"
@@ -229,6 +229,7 @@ def _check_values(path: Path, document: CommentedMap, params: Params) -> None:
         check_name(name, where=where("adapters", name))
         _check_source(where, adapter, "adapters", name)
     _check_lengths(where, params.backends.xnnpack)
+    _check_dtype(where, params.backends.xnnpack)
     _check_embedding(where, params.backends.xnnpack)
     _check_linears(where, params.backends.xnnpack)
     _check_smoke(where, params)
@@ -254,6 +255,21 @@ def _check_lengths(where: Any, xnnpack: XnnpackParams) -> None:
             f"{where(*section, 'prefill_length')}: expected 2 to the context_length "
             f"of {xnnpack.context_length}, found {xnnpack.prefill_length}"
         )
+
+
+def _check_dtype(where: Any, xnnpack: XnnpackParams) -> None:
+    if xnnpack.dtype == "fp32":
+        return
+    reason = "no such type is built"
+    if xnnpack.dtype == "bf16":
+        reason = (
+            "the runner's attention takes fp32 only, and programs with bf16 linears are not built "
+            "yet (docs/adr/0010)"
+        )
+    raise ConfigError(
+        f"{where('backends', 'xnnpack', 'dtype')}: expected fp32, found {xnnpack.dtype!r}; "
+        f"{reason}; for smaller weights set linear: 8da8w,0 or 8da4w,32"
+    )
 
 
 def _check_embedding(where: Any, xnnpack: XnnpackParams) -> None:

@@ -93,7 +93,8 @@ def test_long_context_reads_512_tokens_a_call(tmp_path: Path) -> None:
         ("context_length: 128", "context_length: true", "params.yaml:11: backends.xnnpack.context"),
         ("context_length: 128", "context_length: 1", "expected at least 2 tokens, found 1"),
         ("context_length: 128", "prefill_length: 4096", "expected 2 to the context_length of 1024"),
-        ("context_length: 128", "dtype: int3", "params.yaml:11: backends.xnnpack.dtype"),
+        ("context_length: 128", "dtype: int3", "11: backends.xnnpack.dtype: expected fp32, found"),
+        ("context_length: 128", "dtype: bf16", "attention takes fp32 only"),
         *(
             (
                 "context_length: 128",
