@@ -57,6 +57,7 @@ benchmarks: setup-build system-packages  ## measure and print docs/benchmarks.md
 	@python tests/benchmarks/linking.py
 	@python tests/benchmarks/speed.py
 	@python tests/benchmarks/compiling.py
+	@python tests/benchmarks/quality.py
 
 .PHONY: templates
 templates: setup-build  ## compile the demo's program templates anew and compare the bytes

@@ -75,6 +75,12 @@ def _show_bundle(report: BundleReport) -> None:
         ("variant", ">own bytes", ">shared bytes", ">own tensors", "shared tensors"),
         [_variant_row(variant) for variant in report.variants],
     )
+    for backend, weights in report.weights.items():
+        if weights:
+            print_table(
+                (f"weights of {backend}", "stored as", ">tensors", ">bytes"),
+                [(one.what, one.form, str(one.tensors), str(one.bytes)) for one in weights],
+            )
     for variant in report.variants:
         if variant.missing_keys:
             print(

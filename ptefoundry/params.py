@@ -24,6 +24,10 @@ from ptefoundry.errors import ConfigError
 PARAMS_FILE = "params.yaml"
 _BUNDLE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _EMBEDDING = re.compile(r"none|[48],(0|[1-9][0-9]*)")
+_AS_LINEAR = "same"
+_LINEAR = re.compile(r"none|8da4w,([1-9][0-9]*)|8da8w,0")
+GROUP_MULTIPLE = 32
+"""XNNPACK takes 4-bit linears whose groups are a multiple of this."""
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
 
@@ -67,6 +71,35 @@ class EmbeddingScheme:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class LinearScheme:
+    """Symmetric integer weights, 8-bit activations per token; written `8da<bits>w,<group>`."""
+
+    bits: int
+    """4 or 8."""
+    group: int
+    """Values of a row that share a scale; 0, which 8 bits have: the whole row."""
+
+    def __str__(self) -> str:
+        return f"8da{self.bits}w,{self.group}"
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class Schemes:
+    """What of a model is quantized, and how; None: fp32."""
+
+    embedding: EmbeddingScheme | None = None
+    linear: LinearScheme | None = None
+    """Of all linears of the layers; adapters stay fp32."""
+    head: LinearScheme | None = None
+    """Of the output head, whether or not it is tied to the embedding table."""
+
+    @property
+    def any(self) -> bool:
+        """Whether the model is another one than the original."""
+        return self != Schemes()
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class XnnpackParams:
     """`backends.xnnpack`: options of the CPU programs."""
 
@@ -74,10 +107,14 @@ class XnnpackParams:
     """Tokens of prompt and answer together that the caches hold."""
     prefill_length: int | None = None
     """Most tokens that one call reads; None: the context, at most 512."""
-    dtype: Literal["fp32"] = "fp32"
-    """Type of weights and activations."""
+    dtype: str = "fp32"
+    """Type of activations, adapters and what is not quantized; only fp32 is built."""
     embedding: str = "none"
     """Quantization of the embedding table: none, or `<bits>,<group>` such as `8,0` and `4,32`."""
+    linear: str = "none"
+    """Quantization of the layers' linears: none, `8da4w,<group>` (a multiple of 32), `8da8w,0`."""
+    head: str = _AS_LINEAR
+    """Quantization of the output head: same (as `linear`), or one of its values."""
     templates: Literal["signature", "shared"] = "signature"
     """What adapters are linked into: a template for each signature, or one that they all
     share, in which lower ranks and missing linears are filled up with zeros."""
@@ -88,17 +125,28 @@ class XnnpackParams:
         return min(self.context_length, self.prefill_length or 512)
 
     @property
-    def quantized(self) -> bool:
-        """Whether the program computes another model than the original."""
-        return self.embedding_scheme is not None
+    def schemes(self) -> Schemes:
+        """`embedding`, `linear` and `head` as numbers."""
+        head = self.linear if self.head == _AS_LINEAR else self.head
+        return Schemes(
+            embedding=_embedding_scheme(self.embedding),
+            linear=_linear_scheme(self.linear),
+            head=_linear_scheme(head),
+        )
 
-    @property
-    def embedding_scheme(self) -> EmbeddingScheme | None:
-        """`embedding` as numbers; None: not quantized."""
-        if self.embedding == "none":
-            return None
-        bits, group = self.embedding.split(",")
-        return EmbeddingScheme(bits=int(bits), group=int(group))
+
+def _embedding_scheme(text: str) -> EmbeddingScheme | None:
+    if text == "none":
+        return None
+    bits, group = text.split(",")
+    return EmbeddingScheme(bits=int(bits), group=int(group))
+
+
+def _linear_scheme(text: str) -> LinearScheme | None:
+    if text == "none":
+        return None
+    bits, group = text.removeprefix("8da").split("w,")
+    return LinearScheme(bits=int(bits), group=int(group))
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -184,7 +232,9 @@ def _check_values(path: Path, document: CommentedMap, params: Params) -> None:
         check_name(name, where=where("adapters", name))
         _check_source(where, adapter, "adapters", name)
     _check_lengths(where, params.backends.xnnpack)
+    _check_dtype(where, params.backends.xnnpack)
     _check_embedding(where, params.backends.xnnpack)
+    _check_linears(where, params.backends.xnnpack)
     _check_smoke(where, params)
 
 
@@ -210,6 +260,21 @@ def _check_lengths(where: Any, xnnpack: XnnpackParams) -> None:
         )
 
 
+def _check_dtype(where: Any, xnnpack: XnnpackParams) -> None:
+    if xnnpack.dtype == "fp32":
+        return
+    reason = "no such type is built"
+    if xnnpack.dtype == "bf16":
+        reason = (
+            "the runner's attention takes fp32 only, and programs with bf16 linears are not built "
+            "yet (docs/adr/0010)"
+        )
+    raise ConfigError(
+        f"{where('backends', 'xnnpack', 'dtype')}: expected fp32, found {xnnpack.dtype!r}; "
+        f"{reason}; for smaller weights set linear: 8da8w,0 or 8da4w,32"
+    )
+
+
 def _check_embedding(where: Any, xnnpack: XnnpackParams) -> None:
     if not _EMBEDDING.fullmatch(xnnpack.embedding):
         raise ConfigError(
@@ -217,6 +282,20 @@ def _check_embedding(where: Any, xnnpack: XnnpackParams) -> None:
             "4 or 8 bits and the values that share a scale (0: the whole row), for instance "
             f"8,0 or 4,32; found {xnnpack.embedding!r}"
         )
+
+
+def _check_linears(where: Any, xnnpack: XnnpackParams) -> None:
+    for field, others in (("linear", "none"), ("head", f"{_AS_LINEAR}, none")):
+        text = getattr(xnnpack, field)
+        if field == "head" and text == _AS_LINEAR:
+            continue
+        match = _LINEAR.fullmatch(text)
+        if match is None or int(match[1] or 0) % GROUP_MULTIPLE:
+            raise ConfigError(
+                f"{where('backends', 'xnnpack', field)}: expected {others}, 8da8w,0, or "
+                f"8da4w,<group> with the values that share a scale, a multiple of "
+                f"{GROUP_MULTIPLE}, for instance 8da4w,32; found {text!r}"
+            )
 
 
 def _check_smoke(where: Any, params: Params) -> None:

@@ -8,15 +8,17 @@ from pathlib import Path
 from ptefoundry.bundle.manifest import (
     MANIFEST_FILE,
     MEASURED_FILE,
+    STORED_WEIGHTS,
     FileEntry,
     Manifest,
     Variant,
 )
+from ptefoundry.bundle.weights import list_weights
 from ptefoundry.digest import hash_file
 from ptefoundry.errors import VerificationError
 from ptefoundry.files import assembled_folder, place, write_json
 from ptefoundry.lowering.build import BASE_PROGRAM
-from ptefoundry.lowering.foundation import FOUNDATION_FILE
+from ptefoundry.lowering.foundation import FOUNDATION_FILE, load_foundation
 from ptefoundry.params import Params
 from ptefoundry.workspace import BASE_VARIANT, Workspace
 
@@ -44,7 +46,7 @@ def assemble_bundle(workspace: Workspace, params: Params, into: Path) -> None:
                 name: _origin(adapter.source, adapter.digest)
                 for name, adapter in sorted(params.adapters.items())
             },
-            backends={_BACKEND: asdict(params.backends.xnnpack)},
+            backends={_BACKEND: asdict(params.backends.xnnpack) | _stored(workspace)},
             files=tuple(_list_files(folder)),
             variants=tuple(variants),
         )
@@ -74,6 +76,12 @@ def _place_files(workspace: Workspace, params: Params, folder: Path) -> list[Var
         )
         for name in programs
     ]
+
+
+def _stored(workspace: Workspace) -> dict[str, object]:
+    """What became of the base's weights, beside the options that asked for it."""
+    foundation = load_foundation(workspace.artifacts / "foundation" / _BACKEND)
+    return {STORED_WEIGHTS: [asdict(weights) for weights in list_weights(foundation)]}
 
 
 def _measured(workspace: Workspace, variant: Variant, folder: Path) -> dict[str, object]:

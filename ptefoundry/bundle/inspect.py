@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ptefoundry.bundle.manifest import (
+    STORED_WEIGHTS,
     FileEntry,
     Variant,
     load_manifest,
 )
+from ptefoundry.bundle.weights import StoredWeights
 from ptefoundry.errors import ArtifactError
 from ptefoundry.lowering.ptd import DataFile, read_ptd
 from ptefoundry.lowering.pte import Constant, Method, Program, read_pte
@@ -121,6 +123,8 @@ class BundleReport:
     base: dict[str, str]
     adapters: dict[str, dict[str, str]]
     variants: tuple[VariantReport, ...]
+    weights: dict[str, tuple[StoredWeights, ...]]
+    """Backend -> what its data files store; nothing for a bundle that does not say it."""
     files: tuple[FileEntry, ...]
 
     @property
@@ -208,6 +212,10 @@ def inspect_bundle(folder: Path) -> BundleReport:
             _describe_variant(variant, read_pte(folder / variant.program), data)
             for variant in manifest.variants
         ),
+        weights={
+            backend: tuple(StoredWeights(**fields) for fields in options.get(STORED_WEIGHTS, ()))
+            for backend, options in manifest.backends.items()
+        },
         files=manifest.files,
     )
 

@@ -22,6 +22,8 @@ from ptefoundry.errors import ArtifactError
 MANIFEST_FILE = "manifest.json"
 MEASURED_FILE = "measured.json"
 FORMAT_VERSION = 1
+STORED_WEIGHTS = "stored_weights"
+"""Key of a backend: what its data files store, as `ptefoundry.bundle.weights` lists it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,7 @@ class Manifest:
     adapters: dict[str, dict[str, str]]
     """Adapter name -> source and digest."""
     backends: dict[str, dict[str, Any]]
-    """Backend -> the options that it was built with."""
+    """Backend -> the options that it was built with, and what it stores."""
     files: tuple[FileEntry, ...]
     variants: tuple[Variant, ...]
     format_version: int = FORMAT_VERSION

@@ -1,8 +1,9 @@
 """How a program's constant follows from a canonical tensor, as named functions.
 
 A template's map names the encoding of each slot, so that linking needs to know
-nothing else of how a tensor is stored. Names are `fp32`, and for embedding tables
-of integers `embedding <bits>,<group> weight` and `embedding <bits>,<group> scales`.
+nothing else of how a tensor is stored. Names are `fp32`, for embedding tables of
+integers `embedding <bits>,<group> weight` and `embedding <bits>,<group> scales`, for
+linears of integers `linear 8da<bits>w,<group> weight` and `linear 8da<bits>w,<group> scales`.
 """
 
 import re
@@ -10,16 +11,21 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from ptefoundry.lowering.segments import SCALES_PREFIX
 from ptefoundry.raw_tensors import RawTensors
 
 if TYPE_CHECKING:
     import torch
 
+    from ptefoundry.params import LinearScheme
+
 Encoding = Callable[[RawTensors, str], Iterator[bytes]]
 """Yields a slot's bytes in pieces, given a file and the name of a tensor in it."""
+Part = Literal["weight", "scales"]
 
 FP32 = "fp32"
 _EMBEDDING = re.compile(r"embedding ([48]),(0|[1-9][0-9]*) (weight|scales)")
+_LINEAR = re.compile(r"linear 8da([48])w,(0|[1-9][0-9]*) (weight|scales)")
 _PIECE_BYTES = 8 << 20
 
 
@@ -30,12 +36,26 @@ def find_encoding(name: str) -> Encoding | None:
     if match := _EMBEDDING.fullmatch(name):
         bits, group, part = match.groups()
         return partial(encode_embedding, bits=int(bits), group=int(group), part=part)
+    if match := _LINEAR.fullmatch(name):
+        bits, group, part = match.groups()
+        return partial(encode_linear, bits=int(bits), group=int(group), part=part)
     return None
 
 
-def embedding_encoding(bits: int, group: int, part: Literal["weight", "scales"]) -> str:
+def key_prefix(name: str) -> str:
+    """What stands before the sha256 in the keys that XNNPACK gives to a slot's bytes."""
+    match = _LINEAR.fullmatch(name)
+    return SCALES_PREFIX if match and match[3] == "scales" else ""
+
+
+def embedding_encoding(bits: int, group: int, part: Part) -> str:
     """Name of the encoding of a part of a quantized embedding table."""
     return f"embedding {bits},{group} {part}"
+
+
+def linear_encoding(scheme: "LinearScheme", part: Part) -> str:
+    """Name of the encoding of a part of a quantized linear."""
+    return f"linear {scheme} {part}"
 
 
 def encode_fp32(tensors: RawTensors, name: str) -> Iterator[bytes]:
@@ -67,6 +87,21 @@ def encode_embedding(
     for block in _row_blocks(encode_fp32(tensors, name), rows, columns):
         quantized = QuantizedEmbedding(bits, *quantize_rows(block, bits, group or columns))
         data = quantized.weight if part == "weight" else quantized.scales
+        yield data.contiguous().numpy().tobytes()
+
+
+def encode_linear(
+    tensors: RawTensors, name: str, *, bits: int, group: int, part: str
+) -> Iterator[bytes]:
+    """Integers or scales of a linear, by the code that quantizes the model, block by block."""
+    from ptefoundry.model.linear import pack_scales, pack_weight, quantize_weight
+    from ptefoundry.params import LinearScheme
+
+    scheme = LinearScheme(bits=bits, group=group)
+    rows, columns = tensors.tensors[name].shape
+    for block in _row_blocks(encode_fp32(tensors, name), rows, columns):
+        values, scales = quantize_weight(block, scheme)
+        data = pack_weight(values, bits) if part == "weight" else pack_scales(scales, bits)
         yield data.contiguous().numpy().tobytes()
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from ptefoundry.base.config import load_config
 from ptefoundry.errors import ArtifactError, CheckpointError
 from ptefoundry.files import atomic_writer, versioned_json, write_json
-from ptefoundry.lowering.encodings import find_encoding
+from ptefoundry.lowering.encodings import find_encoding, key_prefix
 from ptefoundry.lowering.flat_tensor import DataKey, DataLayout, lay_out
 from ptefoundry.lowering.ptd import DataFile, read_ptd
 from ptefoundry.lowering.readback import check_foundation
@@ -27,7 +27,7 @@ from ptefoundry.raw_tensors import RawTensors, open_tensors
 from ptefoundry.report import progress
 
 FOUNDATION_FILE, INDEX_FILE = "foundation.ptd", "foundation.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class FoundationTensor:
     """Canonical name, as in a template's map."""
     name: str | None
     """Its key, None where that is the digest."""
+    encoding: str
+    """How its bytes were made; see `ptefoundry.lowering.encodings`."""
     sha256: str
     size: int
     """Bytes."""
@@ -84,7 +86,7 @@ def write_foundation(base: Path, template: Template, into: Path) -> None:
                     file.write(piece)
                     advance(len(piece))
     index = [
-        FoundationTensor(entry.slot, entry.name, digests[entry.slot], slots[entry.slot].size)
+        _describe(entry, slots[entry.slot], digests[entry.slot])
         for entry in template.map.foundation
     ]
     document = {"format_version": FORMAT_VERSION, "tensors": [asdict(tensor) for tensor in index]}
@@ -161,14 +163,22 @@ def _read_slot(tensors: RawTensors, template: Template, slot: Slot) -> Iterator[
         yield from encode(tensors, slot.source)
 
 
+def _describe(entry: Entry, slot: Slot, digest: str) -> FoundationTensor:
+    name = entry.name
+    if name is None and (prefix := key_prefix(slot.encoding)):
+        name = prefix + digest
+    return FoundationTensor(entry.slot, name, slot.encoding, digest, slot.size)
+
+
 def _lay_out(
     template: Template, digests: dict[str, str], segments: list[str], contents: dict[str, Slot]
 ) -> DataLayout:
     numbers = {digest: number for number, digest in enumerate(segments)}
+    encodings = {slot.name: slot.encoding for slot in template.map.slots}
     keys: dict[str, DataKey] = {}
     for entry in template.map.foundation:
         digest = digests[entry.slot]
-        key = entry.name or digest
+        key = entry.name or key_prefix(encodings[entry.slot]) + digest
         keys.setdefault(key, DataKey(key, numbers[digest], _layout_of(entry)))
     return lay_out(list(keys.values()), (contents[digest].size for digest in segments))
 

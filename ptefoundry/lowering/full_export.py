@@ -16,9 +16,7 @@ def export_in_full(base: Path, adapter: Path | None, params: XnnpackParams) -> C
     """Export a canonical base, alone or with a canonical adapter; takes seconds per layer."""
     from ptefoundry.model.eager import load_model
 
-    model = load_model(
-        base, adapter, context=params.context_length, embedding=params.embedding_scheme
-    )
+    model = load_model(base, adapter, context=params.context_length, schemes=params.schemes)
     chat = json.loads((base / "tokenizer" / "chat.json").read_text())
     config = load_config(base / "config.json")
     return compile_program(model, config, params, chat["eos_token_ids"])

@@ -1,8 +1,9 @@
 """Matching the keys of compiled files with the tensors that went into the compiler.
 
-A key stands for a tensor whose bytes it is the sha256 of, so tensors must all
-differ. Whatever stays unmatched on either side is an error: a tensor that the
-compiler had changed would be missing here, and could not be linked.
+A key stands for a tensor whose bytes it is the sha256 of (with `scale_` before it
+for scales), so tensors must all differ. Whatever stays unmatched on either side is an
+error: a tensor that the compiler had changed would be missing here, and could not be
+linked.
 """
 
 from collections import defaultdict
@@ -11,13 +12,12 @@ from dataclasses import dataclass
 
 from ptefoundry.digest import hash_bytes
 from ptefoundry.errors import BuildError
+from ptefoundry.lowering.encodings import key_prefix
 from ptefoundry.lowering.placeholders import Placeholder, PlaceholderModel
 from ptefoundry.lowering.ptd import DataFile
 from ptefoundry.lowering.pte import Program
-from ptefoundry.lowering.segments import PlacedKey
+from ptefoundry.lowering.segments import PlacedKey, content_digest
 from ptefoundry.lowering.template import Entry, Slot
-
-_CONTENT_KEY_LENGTH = 64
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,9 @@ def match_files(placeholders: PlaceholderModel, program: Program, foundation: Da
         data_at = len(fixed) if constant.kind == "fixed" else data.get(key)
         if constant.kind == "fixed":
             fixed += constant.data
-        slots.append(_make_slot(constant, key, places[key], data_at))
+        prefix = key_prefix(constant.encoding)
+        digests_at = [at + len(prefix) for at in places[prefix + key]]
+        slots.append(_make_slot(constant, key, digests_at, data_at))
     _check_complete(constants, slots, program, foundation)
     entries = tuple(_entries({slot.key: slot for slot in slots}, foundation))
     return Matched(tuple(slots), entries, bytes(fixed))
@@ -95,7 +97,7 @@ def _entries(slots: dict[str, Slot], foundation: DataFile) -> Iterator[Entry]:
     for entry in foundation.entries:
         slot, layout = slots[entry.digest], entry.layout
         yield Entry(
-            name=None if entry.key == entry.digest else entry.key,
+            name=None if content_digest(entry.key) == entry.digest else entry.key,
             slot=slot.name,
             scalar_type=layout.scalar_type if layout else None,
             sizes=layout.sizes if layout else (),
@@ -118,7 +120,7 @@ def _check_complete(
             "be linked"
         )
     adapter = {key for key, constant in constants.items() if constant.kind == "adapter"}
-    keys = {key for key in _find_places(program) if len(key) == _CONTENT_KEY_LENGTH}
+    keys = {digest for key in _find_places(program) if (digest := content_digest(key))}
     strange = sorted((keys | stored) - constants.keys()) + sorted(own - adapter)
     if strange:
         raise BuildError(

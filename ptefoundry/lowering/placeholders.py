@@ -2,21 +2,24 @@
 
 XNNPACK names constants by the sha256 of their bytes and stores equal ones once,
 so each placeholder differs from all others: it is its number and zeros behind
-it. The base's tensors are numbered first, so that theirs do not depend on an
+it. Quantized linears get integers and scales at once, since zeros would be
+quantized to equal ones. The base's tensors are numbered first, so that theirs do not depend on an
 adapter. Almost all of a placeholder is memory that is never written, which the
 system does not provide before: a model of any size takes next to none.
 """
 
+import itertools
 import math
 import mmap
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from typing import TYPE_CHECKING
 
 from ptefoundry.base.config import ModelConfig
-from ptefoundry.lowering.encodings import FP32, embedding_encoding
+from ptefoundry.lowering.encodings import FP32, Part, embedding_encoding, linear_encoding
 from ptefoundry.lowering.template import Kind
-from ptefoundry.params import EmbeddingScheme, XnnpackParams
+from ptefoundry.params import EmbeddingScheme, LinearScheme, Schemes, XnnpackParams
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 
 _OUTPUT, _EMBEDDINGS = "output.weight", "tok_embeddings.weight"
 _CACHES = ("k_cache", "v_cache")
+_DIGIT_BITS, _DIGITS = 3, 8
+_PARTS: tuple[Part, ...] = ("weight", "scales")
 
 
 @dataclass(frozen=True)
@@ -41,11 +46,14 @@ class Placeholder:
     """Of the canonical tensor."""
     tensor: "torch.Tensor"
     """As the compiler sees it."""
+    pack: "Callable[[torch.Tensor], torch.Tensor] | None" = None
+    """What the compiler makes of that; None: nothing else."""
 
     @property
     def data(self) -> memoryview:
-        """Its bytes."""
-        return memoryview(self.tensor.numpy()).cast("B")
+        """Its bytes, as they are stored."""
+        stored = self.pack(self.tensor) if self.pack else self.tensor
+        return memoryview(stored.numpy()).cast("B")
 
 
 @dataclass(frozen=True)
@@ -76,24 +84,28 @@ def placeholder_model(
 
     with torch.device("meta"):
         model = Transformer(config, params.context_length)
-    shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    if config.tied_embeddings:
-        del shapes[_OUTPUT]
-    base = _placeholders(sorted(shapes.items()), first=1)
-    tied = {_OUTPUT: base[_EMBEDDINGS]} if config.tied_embeddings else {}
-    model.load_state_dict({**base, **tied}, assign=True)
-    adapter = _placeholders(_adapter_shapes(config, signature), first=1 + len(base))
-    add_adapter(model, signature, adapter)
     fixed = {name: buffer for name, buffer in model.named_buffers() if not name.endswith(_CACHES)}
+    numbers = itertools.count(1)
+    linears = _quantize_linears(model, params.schemes, numbers, tied=config.tied_embeddings)
+    shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    is_tied = config.tied_embeddings and _OUTPUT in shapes
+    if is_tied:
+        del shapes[_OUTPUT]
+    base = _placeholders(sorted(shapes.items()), numbers)
+    tied = {_OUTPUT: base[_EMBEDDINGS]} if is_tied else {}
+    model.load_state_dict({**base, **tied}, assign=True)
+    adapter = _placeholders(_adapter_shapes(config, signature), numbers)
+    add_adapter(model, signature, adapter)
     table: list[Placeholder] = []
-    if params.embedding_scheme is not None:
-        table = _quantize_table(model, params.embedding_scheme)
-        if config.tied_embeddings:
+    if params.schemes.embedding is not None:
+        table = _quantize_table(model, params.schemes.embedding)
+        if is_tied:
             table.append(_plain("base", _OUTPUT, base[_EMBEDDINGS], source=_EMBEDDINGS))
         del base[_EMBEDDINGS]
     model.eval().requires_grad_(requires_grad=False)
     constants = (
         *table,
+        *linears,
         *(_plain("base", name, tensor) for name, tensor in base.items()),
         *(_plain("adapter", name, tensor) for name, tensor in adapter.items()),
         *(_plain("fixed", name, tensor) for name, tensor in fixed.items()),
@@ -112,7 +124,6 @@ def _quantize_table(model: "Transformer", scheme: EmbeddingScheme) -> list[Place
 
     shape = tuple(model.tok_embeddings.weight.shape)
     quantize_embedding(model, scheme)
-    parts: tuple[Literal["weight", "scales"], ...] = ("weight", "scales")
     return [
         Placeholder(
             name=f"tok_embeddings.{part}",
@@ -122,8 +133,59 @@ def _quantize_table(model: "Transformer", scheme: EmbeddingScheme) -> list[Place
             shape=shape,
             tensor=getattr(model.tok_embeddings, part).contiguous(),
         )
-        for part in parts
+        for part in _PARTS
     ]
+
+
+def _quantize_linears(
+    model: "Transformer", schemes: Schemes, numbers: Iterator[int], *, tied: bool
+) -> list[Placeholder]:
+    if schemes.linear is None and schemes.head is None:
+        return []
+    from ptefoundry.model.linear import HEAD, linear_schemes
+
+    chosen = linear_schemes(model, schemes)
+    return [
+        placeholder
+        for path, scheme in sorted(chosen.items())
+        for placeholder in _quantize_linear(
+            model,
+            path,
+            scheme,
+            numbers,
+            source=_EMBEDDINGS if tied and path == HEAD else f"{path}.weight",
+        )
+    ]
+
+
+def _quantize_linear(
+    model: "Transformer", path: str, scheme: LinearScheme, numbers: Iterator[int], *, source: str
+) -> Iterator[Placeholder]:
+    """Replace a linear by one of placeholders."""
+    import torch
+
+    from ptefoundry.model.linear import QuantizedLinear, pack_scales, pack_weight
+
+    linear = model.get_submodule(path)
+    rows, columns = linear.weight.shape
+    shape = (rows, columns // scheme.group) if scheme.group else (rows,)
+    tensors = {
+        "weight": _with_digits(_zeros((rows, columns), "int8"), next(numbers)),
+        # The delegate refuses scales of zero.
+        "scales": _with_digits(torch.ones(shape), next(numbers)),
+    }
+    model.set_submodule(path, QuantizedLinear(scheme, **tensors, bias=linear.bias))
+    packing = {"weight": pack_weight, "scales": pack_scales}
+    for part in _PARTS:
+        yield Placeholder(
+            name=f"{path}.{part}",
+            kind="base",
+            source=source,
+            encoding=linear_encoding(scheme, part),
+            shape=(rows, columns),
+            tensor=tensors[part],
+            pack=partial(packing[part], bits=scheme.bits),
+        )
 
 
 def _adapter_shapes(
@@ -137,21 +199,32 @@ def _adapter_shapes(
 
 
 def _placeholders(
-    shapes: Iterable[tuple[str, tuple[int, ...]]], *, first: int
+    shapes: Iterable[tuple[str, tuple[int, ...]]], numbers: Iterator[int]
 ) -> dict[str, "torch.Tensor"]:
-    return {
-        name: _placeholder(shape, number)
-        for number, (name, shape) in enumerate(shapes, start=first)
-    }
+    return {name: _placeholder(shape, next(numbers)) for name, shape in shapes}
 
 
 def _placeholder(shape: tuple[int, ...], number: int) -> "torch.Tensor":
-    """fp32 zeros but for the first element; unlike torch's zeros they are not written."""
+    """fp32 zeros but for the first element."""
+    tensor = _zeros(shape, "float32")
+    tensor.view(-1)[0] = number
+    return tensor
+
+
+def _with_digits(tensor: "torch.Tensor", number: int) -> "torch.Tensor":
+    """Add a number's octal digits, which 4-bit integers and bfloat16 have all, in place."""
+    flat = tensor.view(-1)
+    for index in range(_DIGITS):
+        flat[index] += number >> index * _DIGIT_BITS & (1 << _DIGIT_BITS) - 1
+    return tensor
+
+
+def _zeros(shape: tuple[int, ...], dtype: str) -> "torch.Tensor":
+    """Unlike torch's zeros they are not written, and so take no memory."""
     import torch
 
     # Shared memory, which is mmap's default, would be provided as soon as it is read.
     private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-    memory = mmap.mmap(-1, 4 * math.prod(shape), flags=private)
-    tensor = torch.frombuffer(memory, dtype=torch.float32)
-    tensor[0] = number
-    return tensor.view(shape)
+    kind = getattr(torch, dtype)
+    memory = mmap.mmap(-1, kind.itemsize * math.prod(shape), flags=private)
+    return torch.frombuffer(memory, dtype=kind).view(shape)

@@ -6,7 +6,6 @@ programs and foundation are matched key by key.
 """
 
 import os
-import re
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
@@ -14,9 +13,8 @@ from pathlib import Path
 from ptefoundry.errors import VerificationError
 from ptefoundry.lowering.ptd import DataFile, read_ptd
 from ptefoundry.lowering.pte import Program, read_pte
-from ptefoundry.lowering.segments import NamedData
+from ptefoundry.lowering.segments import NamedData, content_digest
 
-_CONTENT_KEY = re.compile(r"[0-9a-f]{64}")
 _PIECE_BYTES = 8 << 20
 _METADATA = ("get_max_context_len", "get_max_seq_len", "get_vocab_size", "get_eos_ids")
 
@@ -45,11 +43,12 @@ def check_foundation(path: Path) -> None:
         VerificationError: one does not.
         ArtifactError: the file cannot be read.
     """
-    entries = [entry for entry in read_ptd(path).entries if _CONTENT_KEY.fullmatch(entry.key)]
+    entries = [entry for entry in read_ptd(path).entries if content_digest(entry.key)]
     with path.open("rb") as file, ThreadPoolExecutor() as pool:
         digests = pool.map(lambda entry: _hash_data(file.fileno(), entry), entries)
         pairs = zip(entries, digests, strict=True)
-        _refuse_wrong(path, [entry.key for entry, digest in pairs if entry.key != digest])
+        wrong = [entry.key for entry, digest in pairs if content_digest(entry.key) != digest]
+        _refuse_wrong(path, wrong)
 
 
 def _hash_data(descriptor: int, entry: NamedData) -> str:
@@ -95,7 +94,7 @@ def _check_contents(file: Path, entries: tuple[NamedData, ...]) -> None:
     wrong = [
         entry.key
         for entry in entries
-        if _CONTENT_KEY.fullmatch(entry.key) and entry.key != entry.digest
+        if (said := content_digest(entry.key)) and said != entry.digest
     ]
     _refuse_wrong(file, wrong)
 

@@ -6,6 +6,7 @@ segments behind it; named data gives a segment a key. Sources: ExecuTorch's
 """
 
 import mmap
+import re
 import struct
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,10 @@ from ptefoundry.errors import ArtifactError
 from ptefoundry.lowering.flatbuffer import Buffer, Table
 
 _HEADER_AT = 8
+
+SCALES_PREFIX = "scale_"
+"""Stands before the sha256 where XNNPACK names the scales of a quantized tensor."""
+_CONTENT_KEY = re.compile(rf"(?:{SCALES_PREFIX})?([0-9a-f]{{64}})")
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,12 @@ class NamedData:
     def digest(self) -> str:
         """SHA-256 of the data in hex; keys of one segment share it."""
         return self.blob.digest
+
+
+def content_digest(key: str) -> str | None:
+    """The sha256 that a key says its bytes have; None for a key that is a name."""
+    match = _CONTENT_KEY.fullmatch(key)
+    return match[1] if match else None
 
 
 def map_file(path: Path) -> memoryview:

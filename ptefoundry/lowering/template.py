@@ -54,7 +54,7 @@ class Slot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     key: str
     """sha256 of the placeholder's bytes, or of the constant's own."""
     places: tuple[int, ...]
-    """Byte offsets in the program at which the key's text stands."""
+    """Byte offsets in the program at which the text of the sha256 stands."""
     data_at: int | None = None
     """Byte offset of the data: in the program for an adapter, in `fixed.bin` for a constant."""
 
@@ -63,7 +63,7 @@ class Entry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A key of the foundation and the slot whose bytes it stands for."""
 
     name: str | None
-    """The key, None where it is the sha256 of the bytes."""
+    """The key, None where it is made of the sha256 of the bytes, as the slot's encoding says."""
     slot: str
     scalar_type: int | None = None
     """ExecuTorch's number of the dtype, where the foundation tells dtype and shape."""

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptefoundry.base.config import ModelConfig
+from ptefoundry.errors import BuildError
 from ptefoundry.files import atomic_writer
 from ptefoundry.lowering.shortcuts import shortcuts
 from ptefoundry.params import XnnpackParams
 
 if TYPE_CHECKING:
     import torch
-    from executorch.exir import ExecutorchProgramManager
+    from executorch.exir import EdgeProgramManager, ExecutorchProgramManager
 
     from ptefoundry.model.transformer import Transformer
 
@@ -52,10 +53,14 @@ def compile_program(
     """Export and lower a model; takes seconds per layer and one core.
 
     Args:
-        model: fp32, in evaluation mode; linears with adapters are `LoraLinear`.
+        model: in evaluation mode, fp32 but for what is quantized; linears with adapters
+            are `LoraLinear`.
         config: its shape.
         params: the backend's options.
         eos_ids: token ids that end an answer, kept in the program as metadata.
+
+    Raises:
+        BuildError: the delegate does not take a quantized linear.
     """
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import EdgeCompileConfig, ExecutorchBackendConfig
@@ -73,6 +78,7 @@ def compile_program(
             compile_config=EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True),
             constant_methods=_metadata(config, params, eos_ids),
         )
+        _check_quantized(edge)
         manager = edge.to_executorch(
             ExecutorchBackendConfig(
                 memory_planning_pass=MemoryPlanningPass(alloc_graph_input=False),
@@ -101,9 +107,36 @@ def _tag(node: "torch.fx.Node") -> str | None:
 
 def _tag_constants(exported: "torch.export.ExportedProgram") -> None:
     """Say for each constant that a delegate may take which file it goes to."""
+    import torch
+    from torch.ao.quantization.fx import _decomposed  # noqa: F401  registers the operator
+
+    ops = torch.ops.quantized_decomposed
+    dequantize = (ops.dequantize_per_channel_group.default, ops.dequantize_per_channel.default)
     for node in exported.graph.nodes:
         if node.op == "placeholder":
             node.meta.setdefault("custom", {})["delegate_constant_tag"] = _tag(node)
+        elif node.target in dequantize:
+            # The delegate takes the linear's weight for the result of this.
+            node.meta.setdefault("custom", {})["delegate_constant_tag"] = _tag(node.args[0])
+
+
+def _check_quantized(edge: "EdgeProgramManager") -> None:
+    """Check that the delegate took every quantized linear: others would be slow, and fp32.
+
+    Raises:
+        BuildError: it left one.
+    """
+    left = [
+        node.name
+        for node in edge.exported_program().graph.nodes
+        if node.op == "call_function" and "quantize_per_" in str(node.target)
+    ]
+    if left:
+        raise BuildError(
+            f"expected that XNNPACK takes every quantized linear, found {len(left)} operators "
+            f"that it left ({left[0]}); write none for backends.xnnpack.linear and head, and "
+            "report it with params.yaml"
+        )
 
 
 def _metadata(config: ModelConfig, params: XnnpackParams, eos_ids: list[int]) -> dict[str, Any]:
@@ -124,8 +157,8 @@ def _metadata(config: ModelConfig, params: XnnpackParams, eos_ids: list[int]) ->
 def _needed_passes_only() -> Iterator[None]:
     """Run one of XNNPACK's 17 passes on each partition instead of all.
 
-    The others look for batch norms, convolutions, quantized operators and so on,
-    of which our model has none, and each traces the whole partition again: more
+    The others look for batch norms, convolutions, statically quantized operators and
+    so on, of which our model has none, and each traces the whole partition again: more
     than half of the time of lowering. That the bytes stay the same is tested.
     """
     from executorch.backends.xnnpack import xnnpack_preprocess

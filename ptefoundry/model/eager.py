@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ptefoundry.adapter.canonical import load_adapter
 from ptefoundry.base.config import load_config
 from ptefoundry.errors import CheckpointError, MissingToolError
-from ptefoundry.params import EmbeddingScheme
+from ptefoundry.params import Schemes
 from ptefoundry.wheel import executorch_folder
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def load_model(
     *,
     context: int,
     all_logits: bool = False,
-    embedding: EmbeddingScheme | None = None,
+    schemes: Schemes | None = None,
 ) -> "Transformer":
     """The fp32 model of a canonical base, with an adapter's matrices beside its linears.
 
@@ -33,11 +33,11 @@ def load_model(
         adapter: folder that `convert_adapter` wrote, or None.
         context: length of the caches in tokens.
         all_logits: return logits of every position.
-        embedding: how to quantize the embedding table; None: not at all.
+        schemes: what to quantize, and how; None: nothing.
 
     Raises:
         CheckpointError: the tensors are not those that the configuration needs.
-        ConfigError: the table cannot be quantized so.
+        ConfigError: the base cannot be quantized so.
     """
     import torch
 
@@ -48,10 +48,8 @@ def load_model(
     with torch.device("meta"):
         model = Transformer(config, context, all_logits=all_logits)
     _fill(model, base / "model.safetensors", tied=config.tied_embeddings)
-    if embedding is not None:
-        from ptefoundry.model.embedding import quantize_embedding
-
-        quantize_embedding(model, embedding)
+    if schemes is not None:
+        _quantize(model, schemes)
     if adapter is not None:
         from ptefoundry.model.lora import add_adapter
 
@@ -59,6 +57,18 @@ def load_model(
         add_adapter(model, canonical.modules, dict(canonical.tensors()))
     model.eval().requires_grad_(requires_grad=False)
     return model
+
+
+def _quantize(model: "Transformer", schemes: Schemes) -> None:
+    """Quantize a model in place; what is not imported takes no time."""
+    if schemes.embedding:
+        from ptefoundry.model.embedding import quantize_embedding
+
+        quantize_embedding(model, schemes.embedding)
+    if schemes.linear or schemes.head:
+        from ptefoundry.model.linear import quantize_linears
+
+        quantize_linears(model, schemes)
 
 
 def register_operators() -> None:

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 class LoraLinear(nn.Module):
     """linear(x) + lora_b(lora_a(x)), arXiv:2106.09685; the scale is inside lora_b.
 
+    The linear may be a quantized one, the matrices are fp32.
+
     `lora_a` has the weight [rank, in], `lora_b` [out, rank].
     """
 
-    def __init__(self, linear: nn.Linear, lora_a: torch.Tensor, lora_b: torch.Tensor) -> None:
+    def __init__(self, linear: nn.Module, lora_a: torch.Tensor, lora_b: torch.Tensor) -> None:
         super().__init__()
         self.linear = linear
         self.lora_a = _linear_of(lora_a)
@@ -40,7 +42,6 @@ def add_adapter(
     """
     for path in modules:
         linear = model.get_submodule(path)
-        assert isinstance(linear, nn.Linear)
         wrapped = LoraLinear(linear, tensors[f"{path}.lora_a"], tensors[f"{path}.lora_b"])
         model.set_submodule(path, wrapped)
 

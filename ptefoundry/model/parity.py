@@ -7,7 +7,7 @@ kept for the smoke run of each backend.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,19 @@ class Answer:
     """The prompt in the chat template, as token ids."""
     tokens: list[int]
     """Greedy continuation; ends with an end-of-answer token if one came up."""
+    near: list[list[int]] = field(default_factory=list)
+    """For each of these tokens those that rounding may put in its place, where that was
+    measured; else empty."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounding:
+    """What the rounding of fp32 sums changes in a model whose activations are quantized."""
+
+    logits: float
+    """Root mean square of the change of a logit."""
+    margin: float
+    """The same of the distance between the two best logits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +69,8 @@ class Reference:
     """Largest difference between the logits of the original and the canonical model."""
     quantization: Quantization | None = None
     """Set where the answers are those of the quantized model."""
+    rounding: Rounding | None = None
+    """Set where activations are quantized."""
 
 
 def make_reference(
@@ -118,11 +133,12 @@ def load_answers(folder: Path) -> Reference:
     try:
         fields = json.loads(path.read_text())
         answers = [Answer(**answer) for answer in fields["answers"]]
-        quantization = fields["quantization"]
+        quantization, rounding = fields["quantization"], fields["rounding"]
         return Reference(
             answers=answers,
             conversion_difference=fields["conversion_difference"],
             quantization=Quantization(**quantization) if quantization else None,
+            rounding=Rounding(**rounding) if rounding else None,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(

@@ -3,7 +3,8 @@
 Quantization changes what a model says, and how much is the user's choice; that
 the program computes the quantized model is ours to prove. So its smoke run is
 compared with the eager quantized model, on the prompts of the original's
-reference, and how far the two models are apart is kept beside it.
+reference, and how far the two models are apart is kept beside it. Where activations
+are quantized, so is how far rounding alone moves the model.
 """
 
 import json
@@ -58,10 +59,20 @@ def make_quantized_reference(
     before = load_answers(original)
     eos_ids = json.loads((base / "tokenizer" / "chat.json").read_text())["eos_token_ids"]
     context = max(len(answer.prompt_tokens) for answer in before.answers) + tokens
-    model = load_model(base, adapter, context=context, embedding=params.embedding_scheme)
+    model = load_model(base, adapter, context=context, schemes=params.schemes)
+    quantizes_activations = params.schemes.linear or params.schemes.head
+    if quantizes_activations:
+        from ptefoundry.model.linear import hold_weights
+
+        hold_weights(model)
     with quiet_operators():
         results = [_answer(model, answer, tokens, eos_ids) for answer in before.answers]
-    answers = [answer for answer, _ in results]
+        answers = [answer for answer, _ in results]
+        rounding = None
+        if quantizes_activations:
+            from ptefoundry.model.rounding import measure_rounding
+
+            rounding, answers = measure_rounding(model, answers)
     logits = {str(index): row for index, (_, row) in enumerate(results)}
     unquantized = load_file(original / LOGITS_FILE)
     quantization = Quantization(
@@ -73,6 +84,7 @@ def make_quantized_reference(
         answers=answers,
         conversion_difference=before.conversion_difference,
         quantization=quantization,
+        rounding=rounding,
     )
     with assembled_folder(into) as folder:
         save_file(logits, folder / LOGITS_FILE)

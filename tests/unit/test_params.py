@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from ptefoundry.errors import ConfigError
-from ptefoundry.params import EmbeddingScheme, load_params
+from ptefoundry.params import EmbeddingScheme, LinearScheme, Schemes, load_params
 
 VALID = """\
 bundle:
@@ -33,8 +33,8 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
     assert params.backends.xnnpack.context_length == 128
     assert params.backends.xnnpack.prefill == 128
     assert params.backends.xnnpack.dtype == "fp32"
-    assert params.backends.xnnpack.embedding_scheme is None
-    assert not params.backends.xnnpack.quantized
+    assert params.backends.xnnpack.schemes.embedding is None
+    assert not params.backends.xnnpack.schemes.any
     assert params.smoke.tokens == 32
     assert params.adapters["nobel"].digest is None
 
@@ -44,9 +44,35 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
 )
 def test_embedding_says_bits_and_group(tmp_path: Path, text: str, bits: int, group: int) -> None:
     params = _load(tmp_path, VALID.replace("context_length: 128", f"embedding: {text}"))
-    scheme = params.backends.xnnpack.embedding_scheme
+    scheme = params.backends.xnnpack.schemes.embedding
     assert scheme == EmbeddingScheme(bits=bits, group=group)
-    assert params.backends.xnnpack.quantized
+    assert params.backends.xnnpack.schemes.any
+
+
+@pytest.mark.parametrize(
+    ("text", "linear", "head"),
+    [
+        ("linear: 8da4w,32", 32, 32),
+        ("linear: 8da4w,64\n    head: none", 64, None),
+        ("linear: 8da4w,128\n    head: 8da4w,32", 128, 32),
+        ("head: 8da4w,32", None, 32),
+        ("head: none", None, None),
+    ],
+)
+def test_head_is_quantized_as_the_linears_unless_said(
+    tmp_path: Path, text: str, linear: int | None, head: int | None
+) -> None:
+    schemes = _load(tmp_path, VALID.replace("context_length: 128", text)).backends.xnnpack.schemes
+    expected = [group and LinearScheme(bits=4, group=group) for group in (linear, head)]
+    assert schemes == Schemes(linear=expected[0], head=expected[1])
+    assert schemes.any == bool(linear or head)
+
+
+def test_eight_bit_weights_have_a_scale_a_row(tmp_path: Path) -> None:
+    text = "linear: 8da4w,64\n    head: 8da8w,0"
+    schemes = _load(tmp_path, VALID.replace("context_length: 128", text)).backends.xnnpack.schemes
+    assert schemes.head == LinearScheme(bits=8, group=0)
+    assert (str(schemes.linear), str(schemes.head)) == ("8da4w,64", "8da8w,0")
 
 
 def test_long_context_reads_512_tokens_a_call(tmp_path: Path) -> None:
@@ -67,7 +93,8 @@ def test_long_context_reads_512_tokens_a_call(tmp_path: Path) -> None:
         ("context_length: 128", "context_length: true", "params.yaml:11: backends.xnnpack.context"),
         ("context_length: 128", "context_length: 1", "expected at least 2 tokens, found 1"),
         ("context_length: 128", "prefill_length: 4096", "expected 2 to the context_length of 1024"),
-        ("context_length: 128", "dtype: int3", "params.yaml:11: backends.xnnpack.dtype"),
+        ("context_length: 128", "dtype: int3", "11: backends.xnnpack.dtype: expected fp32, found"),
+        ("context_length: 128", "dtype: bf16", "attention takes fp32 only"),
         *(
             (
                 "context_length: 128",
@@ -77,6 +104,23 @@ def test_long_context_reads_512_tokens_a_call(tmp_path: Path) -> None:
             for wrong in ("2,32", "4,-1", "4,032", "int8", "'8, 0'", "''")
         ),
         ("context_length: 128", "embedding: 8", "params.yaml:11: backends.xnnpack.embedding"),
+        *(
+            (
+                "context_length: 128",
+                f"linear: {wrong}",
+                "11: backends.xnnpack.linear: expected none",
+            )
+            for wrong in (
+                "8da4w",
+                "8da4w,0",
+                "8da4w,16",
+                "8da4w,48",
+                "4w,32",
+                "same",
+                "'8da4w, 32'",
+            )
+        ),
+        ("context_length: 128", "head: fp32", "11: backends.xnnpack.head: expected same, none"),
         ("  xnnpack:", "  vulkan:", "params.yaml:10: backends.vulkan: expected only known keys"),
         ("    - hello", "    []", "smoke.prompts"),
         ("    - hello\n", "    - hello\n  tokens: 128\n", "less than the context_length of 128"),

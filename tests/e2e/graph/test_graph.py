@@ -89,7 +89,9 @@ def test_export_option_rebuilds_programs_but_fetches_nothing(make_workspace: Mak
     workspace = make_workspace()
     workspace.repro()
     unquantized = _foundation(workspace).stat().st_size
-    workspace.replace_params("context_length: 64", "context_length: 96\n    embedding: 4,32")
+    workspace.replace_params(
+        "context_length: 64", "context_length: 96\n    embedding: 4,32\n    linear: 8da4w,32"
+    )
     assert sorted(workspace.repro()) == [
         "bundle",
         "compile@xnnpack",
@@ -103,11 +105,12 @@ def test_export_option_rebuilds_programs_but_fetches_nothing(make_workspace: Mak
         "smoke@xnnpack-blue",
         "smoke@xnnpack-red",
     ]
-    # The head keeps the fp32 table, so an integer one comes beside it.
-    assert _foundation(workspace).stat().st_size > unquantized
+    assert _foundation(workspace).stat().st_size < unquantized / 3
     metrics = workspace.root / "artifacts/smoke/xnnpack/red/metrics.json"
     parity = json.loads(metrics.read_text())["parity"]
     assert parity["quantization"]["logits"] > parity["prefill_logits"]
+    assert parity["rounding"]["logits"] > 0
+    assert parity["equal_tokens"] > parity["rounded_tokens"]
 
 
 def test_verify_compares_linked_programs_with_full_exports(make_workspace: MakeWorkspace) -> None:

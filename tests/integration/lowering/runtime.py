@@ -28,9 +28,7 @@ def eager_logits(
     base: Path, adapter: Path | None, params: XnnpackParams, calls: list[list[int]]
 ) -> torch.Tensor:
     """The same of the eager model."""
-    model = load_model(
-        base, adapter, context=params.context_length, embedding=params.embedding_scheme
-    )
+    model = load_model(base, adapter, context=params.context_length, schemes=params.schemes)
     rows, position = [], 0
     with quiet_operators(), torch.no_grad():
         for tokens in calls:

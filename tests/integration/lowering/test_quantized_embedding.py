@@ -19,7 +19,7 @@ from ptefoundry.lowering.templates import build_templates, list_recipes
 from ptefoundry.model.eager import load_model
 from ptefoundry.model.parity import load_answers, make_reference
 from ptefoundry.model.quantized import make_quantized_reference
-from ptefoundry.params import EmbeddingScheme, SmokeParams, XnnpackParams
+from ptefoundry.params import EmbeddingScheme, Schemes, SmokeParams, XnnpackParams
 from support.tiny_models import save_tiny_adapter, save_tiny_base
 
 CALLS = [[5, 17, 9, 200, 31], [7], [300, 2, 44]]
@@ -50,10 +50,11 @@ def canonical(tmp_path_factory: pytest.TempPathFactory) -> Canonical:
 
 @pytest.mark.parametrize("embedding", [*SCHEMES, "4,0", "8,16"])
 def test_rows_are_rounded_to_the_nearest_step(canonical: Canonical, embedding: str) -> None:
-    scheme = _params(embedding).embedding_scheme
+    scheme = _params(embedding).schemes.embedding
     assert scheme is not None
     plain = load_model(canonical.base, context=8).tok_embeddings
-    quantized = load_model(canonical.base, context=8, embedding=scheme).tok_embeddings
+    model = load_model(canonical.base, context=8, schemes=Schemes(embedding=scheme))
+    quantized = model.tok_embeddings
     tokens = torch.arange(plain.weight.shape[0])
     groups = plain.weight.unflatten(1, (-1, scheme.group or plain.weight.shape[1]))
     step = groups.abs().amax(-1, keepdim=True) / ((2**scheme.bits - 1) / 2)
@@ -96,7 +97,11 @@ def test_groups_that_do_not_divide_the_rows_are_refused(
     canonical: Canonical, bits: int, group: int
 ) -> None:
     with pytest.raises(ConfigError, match=f"divide the base's 64 columns, found {bits},{group}"):
-        load_model(canonical.base, context=8, embedding=EmbeddingScheme(bits=bits, group=group))
+        load_model(
+            canonical.base,
+            context=8,
+            schemes=Schemes(embedding=EmbeddingScheme(bits=bits, group=group)),
+        )
 
 
 def test_quantized_answers_stand_beside_their_distance(

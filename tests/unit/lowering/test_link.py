@@ -314,13 +314,13 @@ def test_a_swapped_index_is_refused(foundation: Path) -> None:
         load_foundation(foundation)
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"format_version": 1, "tensors": [{}]}'])
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"format_version": 2, "tensors": [{}]}'])
 def test_another_index_is_refused(foundation: Path, text: str) -> None:
     (foundation / "foundation.json").write_text(text)
     with pytest.raises(ArtifactError, match=r"foundation\.json: expected a foundation's index"):
         load_foundation(foundation)
-    (foundation / "foundation.json").write_text('{"format_version": 2, "tensors": []}')
-    with pytest.raises(ArtifactError, match="format_version: expected 1, found 2"):
+    (foundation / "foundation.json").write_text('{"format_version": 1, "tensors": []}')
+    with pytest.raises(ArtifactError, match="format_version: expected 2, found 1"):
         load_foundation(foundation)
 
 
