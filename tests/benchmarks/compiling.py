@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from measure import MIB, machine, table, timed
 
 import ptefoundry
-from ptefoundry.adapter.convert import INFO_FILE, TENSORS_FILE, load_adapter
+from ptefoundry.adapter.canonical import INFO_FILE, TENSORS_FILE, load_adapter
 from ptefoundry.base.config import load_config
 from ptefoundry.files import write_json
 from ptefoundry.lowering.build import build_adapter, build_foundation
