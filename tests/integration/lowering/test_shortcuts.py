@@ -56,6 +56,11 @@ CASES = {
         {"layers.0.attention.wk": 4, "layers.0.feed_forward.w1": 4},
         options={"embedding": "8,0"},
     ),
+    "quantized": Case(
+        {"architecture": "LlamaForCausalLM", "n_layers": 2, "tied_embeddings": True},
+        {"layers.0.attention.wv": 4, "layers.1.feed_forward.w2": 2},
+        options={"linear": "8da4w,32", "head": "8da8w,0", "embedding": "8,0"},
+    ),
 }
 
 
