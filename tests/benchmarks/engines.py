@@ -49,8 +49,8 @@ class Runner:
     def __init__(self, program: Program) -> None:
         self.name, self.scheme = f"ptefoundry {program.scheme}", program.scheme
         self._program = program
-        self._options = ["--program", program.program, "--data", program.foundation]
-        self._options += ["--tokenizer", program.tokenizer]
+        self._options: list[str | Path] = ["--program", program.program]
+        self._options += ["--data", program.foundation, "--tokenizer", program.tokenizer]
         self._options += ["--packed-cache", program.program.parent / "packed"]
 
     def measure(self, prompts: Sequence[Prompt], threads: int, context: int) -> Measured:

@@ -3,6 +3,7 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ptefoundry.digest import hash_json
 from ptefoundry.lowering.build import BASE_PROGRAM, build_foundation
@@ -38,7 +39,8 @@ def find_params(scheme: str, context: int) -> XnnpackParams | None:
     if not options.keys() <= known:
         return None
     params = load_params(Path.cwd()).backends.xnnpack
-    return dataclasses.replace(params, context_length=context, prefill_length=None, **options)
+    changes: dict[str, Any] = {**options, "context_length": context, "prefill_length": None}
+    return dataclasses.replace(params, **changes)
 
 
 def build_program(scheme: str, params: XnnpackParams, into: Path) -> Program:

@@ -196,17 +196,18 @@ def _bound(results: dict[Engine, Measured], bandwidth: Bandwidth, config: ModelC
     """Decoding against reading what a token needs once: weights, and keys and values."""
     rows = []
     for engine, measured in results.items():
-        if not isinstance(engine, Runner):
+        weights = measured.weights
+        if weights is None:
             continue
         for tokens in (SHORT, LONG):
             cached = tokens + NEW_TOKENS // 2
             past = 2 * 4 * config.n_layers * config.n_kv_heads * config.head_dim * cached
             speed = (NEW_TOKENS - 1) / measured.runs[tokens].decode_s
-            weights_bound = bandwidth.median / measured.weights
-            bound = bandwidth.median / (measured.weights + past)
+            weights_bound = bandwidth.median / weights
+            bound = bandwidth.median / (weights + past)
             rows.append(
                 [
-                    *(engine.name, str(tokens), f"{measured.weights / 1e6:.0f}"),
+                    *(engine.name, str(tokens), f"{weights / 1e6:.0f}"),
                     *(f"{past / 1e6:.0f}", f"{weights_bound:.1f}", f"{bound:.1f}", f"{speed:.1f}"),
                     *(f"{speed / weights_bound:.0%}", f"{speed / bound:.0%}"),
                 ]

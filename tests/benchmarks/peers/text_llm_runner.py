@@ -6,10 +6,12 @@ Files of its task: `program`, `data`, `tokenizer` (a tokenizer.json).
 import time
 from collections.abc import Callable
 
-# Registers llama::custom_sdpa and llama::update_cache, in Python the caller's duty.
+# These two register llama::custom_sdpa, llama::update_cache and the embeddings of
+# quantized tables, in Python the caller's duty.
 from executorch.extension.llm.custom_ops import custom_ops  # noqa: F401
 from executorch.extension.llm.runner import GenerationConfig, Stats, TextLLMRunner
 from executorch.extension.pybindings.portable_lib import _unsafe_reset_threadpool
+from executorch.kernels import quantized  # noqa: F401
 from peer import Prompt, Run, Task, expect, measure
 
 _MS = 1e-3
