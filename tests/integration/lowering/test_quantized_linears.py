@@ -11,7 +11,8 @@ import pytest
 import torch
 from integration.lowering.runtime import eager_logits, runtime_logits
 
-from ptefoundry.adapter.convert import convert_adapter, load_adapter
+from ptefoundry.adapter.canonical import load_adapter
+from ptefoundry.adapter.convert import convert_adapter
 from ptefoundry.base.config import load_config
 from ptefoundry.base.convert import convert_base
 from ptefoundry.errors import BuildError, ConfigError
