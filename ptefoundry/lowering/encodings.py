@@ -26,7 +26,8 @@ Part = Literal["weight", "scales"]
 FP32 = "fp32"
 _EMBEDDING = re.compile(r"embedding ([48]),(0|[1-9][0-9]*) (weight|scales)")
 _LINEAR = re.compile(r"linear 8da([48])w,(0|[1-9][0-9]*) (weight|scales)")
-_PIECE_BYTES = 8 << 20
+_BLOCK_BYTES = 1 << 20
+"""Of fp32 rows that are quantized at a time; quantizing takes many times as much."""
 
 
 def find_encoding(name: str) -> Encoding | None:
@@ -106,7 +107,7 @@ def encode_linear(
 
 
 def _row_blocks(pieces: Iterator[bytes], rows: int, columns: int) -> "Iterator[torch.Tensor]":
-    """Whole rows of an fp32 table [rows, columns], some megabytes at a time."""
+    """Whole rows of an fp32 table [rows, columns], about a megabyte at a time."""
     import torch
 
     row_bytes, pending = 4 * columns, b""
@@ -115,7 +116,8 @@ def _row_blocks(pieces: Iterator[bytes], rows: int, columns: int) -> "Iterator[t
         whole = len(pending) // row_bytes * row_bytes
         if whole:
             data = bytearray(pending[:whole])
-            yield torch.frombuffer(data, dtype=torch.float32).view(-1, columns)
+            block = torch.frombuffer(data, dtype=torch.float32).view(-1, columns)
+            yield from block.split(max(1, _BLOCK_BYTES // row_bytes))
             rows -= whole // row_bytes
         pending = pending[whole:]
     assert rows == 0
