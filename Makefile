@@ -13,6 +13,9 @@ STAMPS := $(VENV)/.stamps
 TORCH := torch==2.13.0
 # Most modules are never imported: compiling them all would be half of the installation.
 PIP_OPTIONS := -q --no-compile
+COMPILERS := cmake|executorch|ninja
+RUNNER := artifacts/runner/bin/ptefoundry-runner
+NEW_RUNNER := $(STAMPS)/new-runner
 BASE_GGUF := artifacts/base/fetched/SmolLM2-135M-Instruct.Q4_1.gguf
 APT_PACKAGES := g++ libpcre2-dev nlohmann-json3-dev libutf8proc-dev
 
@@ -24,7 +27,10 @@ help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .PHONY: demo
-demo: setup-build system-packages  ## build the demo bundle and let its adapters answer
+demo:  ## build the demo bundle and let its adapters answer
+	@$(MAKE) --no-print-directory -j2 setup-build $(RUNNER)
+	@if test -e $(NEW_RUNNER); then \
+	  if dvc status -q build-runner; then dvc commit -q build-runner; fi; rm $(NEW_RUNNER); fi
 	@ptefoundry build
 	@ptefoundry run artifacts/bundle --adapter base --adapter nobel --adapter executorch \
 	  --prompt "Who won the Nobel Prize in Physics in 2025?" \
@@ -89,10 +95,18 @@ $(STAMPS)/torch:
 	@$(BIN)/python -m pip install $(PIP_OPTIONS) $(TORCH)
 	@mkdir -p $(STAMPS) && touch $@
 
-$(STAMPS)/build: requirements-build.lock pyproject.toml $(STAMPS)/torch
+# What compiles the runner comes first, so that this can begin while the rest is installed.
+$(STAMPS)/compilers: requirements.lock requirements-build.lock pyproject.toml $(STAMPS)/torch
+	@echo "installing the runner's compilers"
+	@awk '/^[a-z]/ {wanted = /^($(COMPILERS))==/} wanted' requirements-build.lock \
+	  | cat requirements.lock - > $(STAMPS)/compilers.lock
+	@$(BIN)/python -m pip install $(PIP_OPTIONS) --no-deps --require-hashes -r $(STAMPS)/compilers.lock
+	@$(BIN)/python -m pip install $(PIP_OPTIONS) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(STAMPS)/build: requirements-build.lock $(STAMPS)/compilers
 	@echo "installing $<"
 	@$(BIN)/python -m pip install $(PIP_OPTIONS) --no-deps --require-hashes -r $<
-	@$(BIN)/python -m pip install $(PIP_OPTIONS) --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(STAMPS)/test: requirements-test.lock $(STAMPS)/build
@@ -102,12 +116,21 @@ $(STAMPS)/test: requirements-test.lock $(STAMPS)/build
 
 # Headers for the runner: installed where we may, else the command is shown.
 .PHONY: system-packages
-system-packages: | setup-build
-	@if ptefoundry doctor --quiet; then exit 0; fi; \
-	if ! command -v apt-get > /dev/null; then ptefoundry doctor; exit 1; fi; \
+system-packages: | $(STAMPS)/compilers
+	@needed='ptefoundry doctor --stage build-runner'; \
+	if $$needed --quiet; then exit 0; fi; \
+	if ! command -v apt-get > /dev/null; then $$needed; exit 1; fi; \
 	if [ "$$(id -u)" = 0 ]; then as_root=""; \
 	elif sudo -n true 2> /dev/null; then as_root="sudo"; \
 	else echo "run this once, then make again:"; \
 	  echo "  sudo apt-get install -y $(APT_PACKAGES)"; exit 1; fi; \
 	$$as_root apt-get update -qq && \
 	$$as_root apt-get install -y -qq --no-install-recommends $(APT_PACKAGES) > /dev/null
+
+# Only where there is none. If it has the bytes of dvc.lock, which it has with the same compiler,
+# it goes to the cache and the build keeps it; else the build makes it anew.
+$(RUNNER): | $(STAMPS)/compilers system-packages
+	@echo "compiling the runner meanwhile"
+	@python -c 'from pathlib import Path; from ptefoundry.native import build_runner; \
+	  build_runner(Path("artifacts/runner"))'
+	@touch $(NEW_RUNNER)

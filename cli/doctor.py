@@ -18,6 +18,9 @@ def doctor(
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print nothing; the exit code tells.")
     ] = False,
+    stage: Annotated[
+        str | None, typer.Option(help="Look only for what this stage needs by itself.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what this machine lacks for a build.
@@ -29,7 +32,7 @@ def doctor(
     from .machine import find_needs, measure_space
 
     root = _workspace_root()
-    needs = find_needs(root)
+    needs = _needs_of(stage, find_needs(root)) if stage else find_needs(root)
     space = measure_space({"workspace": root or Path.cwd(), "cache of downloads": cache_folder()})
     if as_json:
         print_json(
@@ -42,6 +45,14 @@ def doctor(
         _show(needs, space)
     if not all(need.ok for need in needs):
         raise typer.Exit(MissingToolError.exit_code)
+
+
+def _needs_of(stage: str, needs: "list[Need]") -> "list[Need]":
+    chosen = [need for need in needs if stage in need.stages]
+    if not chosen:
+        known = sorted({name for need in needs for name in need.stages})
+        raise ConfigError(f"--stage: expected one of {', '.join(known)}, found {stage!r}")
+    return chosen
 
 
 def _workspace_root() -> Path | None:

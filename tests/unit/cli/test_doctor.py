@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from ptefoundry.cli import machine
 from ptefoundry.cli.machine import find_needs, measure_space
 from ptefoundry.cli.main import app
+from ptefoundry.errors import ConfigError
 
 
 @pytest.fixture
@@ -62,6 +63,22 @@ def test_quiet_tells_by_the_exit_code_only(lacking: None, workspace: Path) -> No
     result = CliRunner().invoke(app, ["doctor", "--quiet"])
     assert result.exit_code == 5
     assert result.output == ""
+
+
+def test_a_stage_is_asked_for_by_itself(lacking: None, workspace: Path) -> None:
+    result = CliRunner().invoke(app, ["doctor", "--stage", "build-runner", "--json"])
+    assert result.exit_code == 5
+    needs = json.loads(result.stdout)["needs"]
+    assert {"header pcre2.h", "Python package cmake"} <= {need["name"] for need in needs}
+    assert all("build-runner" in need["stages"] for need in needs)
+    assert CliRunner().invoke(app, ["doctor", "--stage", "convert-base", "-q"]).exit_code == 0
+
+
+def test_an_unknown_stage_is_refused(workspace: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"--stage: expected one of .*build-runner.*found 'paint'"
+    ):
+        CliRunner().invoke(app, ["doctor", "--stage", "paint"], catch_exceptions=False)
 
 
 def test_packages_of_every_stage_are_asked_for() -> None:
