@@ -62,6 +62,14 @@ def compile_program(
     Raises:
         BuildError: the delegate does not take a quantized linear.
     """
+    # The libraries have notices at their import, too.
+    with _quiet():
+        return _lower(model, config, params, eos_ids)
+
+
+def _lower(
+    model: "Transformer", config: ModelConfig, params: XnnpackParams, eos_ids: list[int]
+) -> Compiled:
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import EdgeCompileConfig, ExecutorchBackendConfig
     from executorch.exir import to_edge_transform_and_lower as lower
@@ -69,7 +77,7 @@ def compile_program(
     from executorch.exir.passes.sym_shape_eval_pass import ConstraintBasedSymShapeEvalPass
 
     partitioners = [XnnpackPartitioner()]
-    with _quiet(), _needed_passes_only(), shortcuts(partitioners):
+    with _needed_passes_only(), shortcuts(partitioners):
         exported = _export(model, params.prefill)
         _tag_constants(exported)
         edge = lower(
