@@ -29,8 +29,9 @@ help:  ## list the targets
 .PHONY: demo
 demo:  ## build the demo bundle and let its adapters answer
 	@$(MAKE) --no-print-directory -j2 setup-build $(RUNNER)
-	@if test -e $(NEW_RUNNER); then \
-	  if dvc status -q build-runner; then dvc commit -q build-runner; fi; rm $(NEW_RUNNER); fi
+	@if test -e $(NEW_RUNNER); then rm $(NEW_RUNNER); \
+	  dvc commit -q build-runner < /dev/null 2> /dev/null || \
+	  echo "the runner has other bytes than dvc.lock says, so the build makes it anew"; fi
 	@ptefoundry build
 	@ptefoundry run artifacts/bundle --adapter base --adapter nobel --adapter executorch \
 	  --prompt "Who won the Nobel Prize in Physics in 2025?" \
