@@ -20,14 +20,11 @@ from ptefoundry.adapter.names import check_name
 from ptefoundry.base.sources import parse_source
 from ptefoundry.digest import parse_sha256
 from ptefoundry.errors import ConfigError
+from ptefoundry.schemes import Schemes, parse_embedding_scheme, parse_linear_scheme
 
 PARAMS_FILE = "params.yaml"
 _BUNDLE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_EMBEDDING = re.compile(r"none|[48],(0|[1-9][0-9]*)")
 _AS_LINEAR = "same"
-_LINEAR = re.compile(r"none|8da4w,([1-9][0-9]*)|8da8w,0")
-GROUP_MULTIPLE = 32
-"""XNNPACK takes 4-bit linears whose groups are a multiple of this."""
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
 
@@ -61,45 +58,6 @@ class AdapterParams:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
-class EmbeddingScheme:
-    """Symmetric integer quantization of the embedding table, written `<bits>,<group>`."""
-
-    bits: int
-    """4 or 8."""
-    group: int
-    """Values of a row that share a scale; 0: the whole row."""
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class LinearScheme:
-    """Symmetric integer weights, 8-bit activations per token; written `8da<bits>w,<group>`."""
-
-    bits: int
-    """4 or 8."""
-    group: int
-    """Values of a row that share a scale; 0, which 8 bits have: the whole row."""
-
-    def __str__(self) -> str:
-        return f"8da{self.bits}w,{self.group}"
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class Schemes:
-    """What of a model is quantized, and how; None: fp32."""
-
-    embedding: EmbeddingScheme | None = None
-    linear: LinearScheme | None = None
-    """Of all linears of the layers; adapters stay fp32."""
-    head: LinearScheme | None = None
-    """Of the output head, whether or not it is tied to the embedding table."""
-
-    @property
-    def any(self) -> bool:
-        """Whether the model is another one than the original."""
-        return self != Schemes()
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class XnnpackParams:
     """`backends.xnnpack`: options of the CPU programs."""
 
@@ -127,26 +85,16 @@ class XnnpackParams:
     @property
     def schemes(self) -> Schemes:
         """`embedding`, `linear` and `head` as numbers."""
-        head = self.linear if self.head == _AS_LINEAR else self.head
         return Schemes(
-            embedding=_embedding_scheme(self.embedding),
-            linear=_linear_scheme(self.linear),
-            head=_linear_scheme(head),
+            embedding=parse_embedding_scheme(self.embedding),
+            linear=parse_linear_scheme(self.linear),
+            head=parse_linear_scheme(self.head_form),
         )
 
-
-def _embedding_scheme(text: str) -> EmbeddingScheme | None:
-    if text == "none":
-        return None
-    bits, group = text.split(",")
-    return EmbeddingScheme(bits=int(bits), group=int(group))
-
-
-def _linear_scheme(text: str) -> LinearScheme | None:
-    if text == "none":
-        return None
-    bits, group = text.removeprefix("8da").split("w,")
-    return LinearScheme(bits=int(bits), group=int(group))
+    @property
+    def head_form(self) -> str:
+        """`head`, or what it is the same as."""
+        return self.linear if self.head == _AS_LINEAR else self.head
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -276,26 +224,23 @@ def _check_dtype(where: Any, xnnpack: XnnpackParams) -> None:
 
 
 def _check_embedding(where: Any, xnnpack: XnnpackParams) -> None:
-    if not _EMBEDDING.fullmatch(xnnpack.embedding):
+    try:
+        parse_embedding_scheme(xnnpack.embedding)
+    except ValueError as error:
         raise ConfigError(
-            f"{where('backends', 'xnnpack', 'embedding')}: expected none, or <bits>,<group> with "
-            "4 or 8 bits and the values that share a scale (0: the whole row), for instance "
-            f"8,0 or 4,32; found {xnnpack.embedding!r}"
-        )
+            f"{where('backends', 'xnnpack', 'embedding')}: expected {error}"
+        ) from error
 
 
 def _check_linears(where: Any, xnnpack: XnnpackParams) -> None:
-    for field, others in (("linear", "none"), ("head", f"{_AS_LINEAR}, none")):
-        text = getattr(xnnpack, field)
-        if field == "head" and text == _AS_LINEAR:
-            continue
-        match = _LINEAR.fullmatch(text)
-        if match is None or int(match[1] or 0) % GROUP_MULTIPLE:
+    for field, text in (("linear", xnnpack.linear), ("head", xnnpack.head_form)):
+        try:
+            parse_linear_scheme(text)
+        except ValueError as error:
+            also = f"{_AS_LINEAR}, " if field == "head" else ""
             raise ConfigError(
-                f"{where('backends', 'xnnpack', field)}: expected {others}, 8da8w,0, or "
-                f"8da4w,<group> with the values that share a scale, a multiple of "
-                f"{GROUP_MULTIPLE}, for instance 8da4w,32; found {text!r}"
-            )
+                f"{where('backends', 'xnnpack', field)}: expected {also}{error}"
+            ) from error
 
 
 def _check_smoke(where: Any, params: Params) -> None:

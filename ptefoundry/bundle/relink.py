@@ -10,7 +10,7 @@ from ptefoundry.errors import ConfigError, VerificationError
 from ptefoundry.lowering.build import build_adapter, shared_template
 from ptefoundry.lowering.compile import compile_template
 from ptefoundry.lowering.full_export import export_in_full
-from ptefoundry.lowering.template import load_template
+from ptefoundry.lowering.template import Recipe, load_template
 from ptefoundry.params import Params
 from ptefoundry.workspace import BASE_VARIANT, Workspace
 
@@ -48,9 +48,11 @@ def check_export(workspace: Workspace, params: Params, variant: Variant) -> None
     adapter = None
     if variant.adapter != BASE_VARIANT:
         adapter = workspace.artifacts / "adapters" / "canonical" / variant.adapter
-        if params.backends.xnnpack.templates == "shared" and _is_padded(workspace, adapter):
-            _check_padded(workspace, variant, adapter)
-            return
+        if params.backends.xnnpack.templates == "shared":
+            template = load_template(shared_template(workspace.artifacts / "compile" / _LINKED))
+            if load_adapter(adapter).modules != template.map.recipe.signature:
+                _check_padded(workspace, variant, adapter, template.map.recipe)
+                return
     compiled = export_in_full(workspace.canonical_base, adapter, params.backends.xnnpack)
     with tempfile.TemporaryDirectory(dir=workspace.artifacts, prefix=".", suffix=".tmp") as name:
         exported = Path(name, "program"), Path(name, "foundation")
@@ -61,23 +63,13 @@ def check_export(workspace: Workspace, params: Params, variant: Variant) -> None
             _compare(workspace.bundle / linked, full)
 
 
-def _is_padded(workspace: Workspace, adapter: Path) -> bool:
-    template = load_template(shared_template(_templates(workspace)))
-    return load_adapter(adapter).modules != template.map.recipe.signature
-
-
-def _check_padded(workspace: Workspace, variant: Variant, adapter: Path) -> None:
-    built = load_template(shared_template(_templates(workspace)))
+def _check_padded(workspace: Workspace, variant: Variant, adapter: Path, recipe: Recipe) -> None:
     foundation = workspace.artifacts / "foundation" / _LINKED
     with tempfile.TemporaryDirectory(dir=workspace.artifacts, prefix=".", suffix=".tmp") as name:
-        compile_template(built.map.recipe, Path(name, "templates", "fresh"))
+        compile_template(recipe, Path(name, "templates", "fresh"))
         program = Path(name, "program")
         build_adapter(adapter, Path(name, "templates"), foundation, program, shared=True)
         _compare(workspace.bundle / variant.program, program)
-
-
-def _templates(workspace: Workspace) -> Path:
-    return workspace.artifacts / "compile" / _LINKED
 
 
 def _compare(linked: Path, full: Path) -> None:

@@ -42,7 +42,7 @@ def make_recipe(
         signature: rank by canonical path of each adapted linear; empty for the base.
         toolchain: digest of what compiles.
     """
-    options = asdict(params) | {"prefill_length": params.prefill}
+    options = asdict(params) | {"prefill_length": params.prefill, "head": params.head_form}
     # Tells which signatures there are, not what is made of one.
     del options["templates"]
     return Recipe(

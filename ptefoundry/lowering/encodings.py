@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Literal
 
 from ptefoundry.lowering.segments import SCALES_PREFIX
 from ptefoundry.raw_tensors import RawTensors
+from ptefoundry.schemes import LinearScheme
 
 if TYPE_CHECKING:
     import torch
-
-    from ptefoundry.params import LinearScheme
 
 Encoding = Callable[[RawTensors, str], Iterator[bytes]]
 """Yields a slot's bytes in pieces, given a file and the name of a tensor in it."""
@@ -54,7 +53,7 @@ def embedding_encoding(bits: int, group: int, part: Part) -> str:
     return f"embedding {bits},{group} {part}"
 
 
-def linear_encoding(scheme: "LinearScheme", part: Part) -> str:
+def linear_encoding(scheme: LinearScheme, part: Part) -> str:
     """Name of the encoding of a part of a quantized linear."""
     return f"linear {scheme} {part}"
 
@@ -96,7 +95,6 @@ def encode_linear(
 ) -> Iterator[bytes]:
     """Integers or scales of a linear, by the code that quantizes the model, block by block."""
     from ptefoundry.model.linear import pack_scales, pack_weight, quantize_weight
-    from ptefoundry.params import LinearScheme
 
     scheme = LinearScheme(bits=bits, group=group)
     rows, columns = tensors.tensors[name].shape

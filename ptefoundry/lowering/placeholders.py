@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 from ptefoundry.base.config import ModelConfig
 from ptefoundry.lowering.encodings import FP32, Part, embedding_encoding, linear_encoding
 from ptefoundry.lowering.template import Kind
-from ptefoundry.params import EmbeddingScheme, LinearScheme, Schemes, XnnpackParams
+from ptefoundry.params import XnnpackParams
+from ptefoundry.schemes import EmbeddingScheme, LinearScheme, Schemes
 
 if TYPE_CHECKING:
     import torch

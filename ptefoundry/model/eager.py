@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ptefoundry.adapter.canonical import load_adapter
 from ptefoundry.base.config import load_config
 from ptefoundry.errors import CheckpointError, MissingToolError
-from ptefoundry.params import Schemes
+from ptefoundry.schemes import Schemes
 from ptefoundry.wheel import executorch_folder
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from executorch.exir.passes import _quant_patterns_and_replacements  # noqa: F40
 from torch import nn
 
 from ptefoundry.errors import ConfigError
-from ptefoundry.params import EmbeddingScheme
+from ptefoundry.schemes import EmbeddingScheme
 
 if TYPE_CHECKING:
     from ptefoundry.model.transformer import Transformer

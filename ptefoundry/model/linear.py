@@ -22,7 +22,7 @@ from torch.ao.quantization.fx import _decomposed  # noqa: F401  registers the op
 from torch.nn import functional
 
 from ptefoundry.errors import ConfigError
-from ptefoundry.params import GROUP_MULTIPLE, LinearScheme, Schemes
+from ptefoundry.schemes import GROUP_MULTIPLE, LinearScheme, Schemes
 
 if TYPE_CHECKING:
     from ptefoundry.model.transformer import Transformer

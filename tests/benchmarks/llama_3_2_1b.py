@@ -14,7 +14,6 @@ import json
 import os
 import resource
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from itertools import islice, product
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from measure import MIB, machine, output, table
+from runner_process import RUNNER, RunnerProcess
 
 import ptefoundry
 
@@ -227,41 +227,24 @@ def _comparison(root: Path, folder: Path) -> str:
 def _run(root: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the runner reports of each adapter, each loaded and run before the next."""
     bundle = root / "artifacts/bundle"
-    runner = root / "artifacts/runner/bin/ptefoundry-runner"
-    command = [str(runner), "--serve-stdio", "--quiet", "--tokenizer", str(bundle / "tokenizer")]
-    command += ["--data", str(bundle / "xnnpack/foundation.ptd")]
-    command += ["--packed-cache", str(root.parent / "packed")]
-    command += ["--program", str(bundle / f"xnnpack/{ADAPTERS[0]}.pte")]
-    command += ["--on-demand", str(bundle / f"xnnpack/{ADAPTERS[1]}.pte")]
-    _serve(command)  # packs the weights
-    first, second = _serve(command)
+    options = ["--tokenizer", str(bundle / "tokenizer")]
+    options += ["--data", str(bundle / "xnnpack/foundation.ptd")]
+    options += ["--packed-cache", str(root.parent / "packed")]
+    options += ["--program", str(bundle / f"xnnpack/{ADAPTERS[0]}.pte")]
+    options += ["--on-demand", str(bundle / f"xnnpack/{ADAPTERS[1]}.pte")]
+    _answers(root, options)  # packs the weights
+    first, second = _answers(root, options)
     return first, second
 
 
-def _serve(command: list[str]) -> list[dict[str, Any]]:
-    """Let each adapter answer; its answer's record with the process's memory after it."""
+def _answers(root: Path, options: list[str]) -> list[dict[str, Any]]:
+    """Each adapter's answer, with the process's memory after it."""
+    runner = RunnerProcess(options, root / RUNNER)
     results = []
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-
-        def ask(**request: Any) -> dict[str, Any]:
-            assert process.stdin is not None
-            process.stdin.write(json.dumps(request) + "\n")
-            process.stdin.flush()
-            return next(record for record in records if "text" not in record)
-
-        records = (json.loads(line) for line in process.stdout)
-        ready = next(records)
-        for name in ADAPTERS:
-            answer = ask(prompt="Hello", adapter=name, max_new_tokens=NEW_TOKENS)
-            if "error" in answer:
-                raise SystemExit(answer["error"])
-            memory = ask(op="stats")["memory"]
-            results.append({**ready, **answer, **memory})
-        ask(op="quit")
+    for name in ADAPTERS:
+        answer = runner.ask(prompt="Hello", adapter=name, max_new_tokens=NEW_TOKENS)
+        results.append({**answer, **runner.ask(op="stats")["memory"]})
+    runner.quit()
     return results
 
 

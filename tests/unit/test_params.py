@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from ptefoundry.errors import ConfigError
-from ptefoundry.params import EmbeddingScheme, LinearScheme, Schemes, load_params
+from ptefoundry.params import load_params
+from ptefoundry.schemes import EmbeddingScheme, LinearScheme, Schemes
 
 VALID = """\
 bundle:

@@ -19,7 +19,8 @@ from ptefoundry.lowering.templates import build_templates, list_recipes
 from ptefoundry.model.eager import load_model
 from ptefoundry.model.parity import load_answers, make_reference
 from ptefoundry.model.quantized import make_quantized_reference
-from ptefoundry.params import EmbeddingScheme, Schemes, SmokeParams, XnnpackParams
+from ptefoundry.params import SmokeParams, XnnpackParams
+from ptefoundry.schemes import EmbeddingScheme, Schemes
 from support.tiny_models import save_tiny_adapter, save_tiny_base
 
 CALLS = [[5, 17, 9, 200, 31], [7], [300, 2, 44]]

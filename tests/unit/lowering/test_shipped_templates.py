@@ -25,7 +25,7 @@ def test_there_is_one_for_the_base_and_one_for_the_adapters() -> None:
 def test_they_are_of_this_toolchain_and_of_the_demo_s_options() -> None:
     """Else `ptefoundry build` compiles; `ptefoundry template push` then keeps the new ones."""
     params = load_params(ROOT).backends.xnnpack
-    expected = {**asdict(params), "prefill_length": params.prefill}
+    expected = {**asdict(params), "prefill_length": params.prefill, "head": params.head_form}
     del expected["templates"]
     for recipe in _shipped():
         assert recipe.toolchain == hash_json(describe_section("compile"))
