@@ -64,7 +64,8 @@ def write_foundation(base: Path, template: Template, into: Path) -> None:
     Memory stays at some megabytes, whatever the size of the base.
 
     Raises:
-        CheckpointError: the base is damaged or not of the template's architecture.
+        CheckpointError: the base is damaged or not of the template's architecture, or
+            has two tensors that the runtime would take for each other.
         VerificationError: what was written does not read back as it must.
     """
     _check_architecture(base, template)
@@ -72,6 +73,7 @@ def write_foundation(base: Path, template: Template, into: Path) -> None:
         _check_tensors(tensors, template)
         slots = {slot.name: slot for slot in template.map.slots if slot.kind != "adapter"}
         digests = _hash_slots(tensors, template, list(slots.values()))
+        _check_packed_alike(tensors, template, slots, digests)
         contents = {digest: slots[name] for name, digest in digests.items()}
         segments = list(dict.fromkeys(digests[entry.slot] for entry in template.map.foundation))
         layout = _lay_out(template, digests, segments, contents)
@@ -151,6 +153,35 @@ def _hash_slots(tensors: RawTensors, template: Template, slots: list[Slot]) -> d
     # Hashing lets go of the interpreter's lock, and is all that takes time here.
     with ThreadPoolExecutor() as pool:
         return dict(zip((slot.name for slot in slots), pool.map(digest, slots), strict=True))
+
+
+def _check_packed_alike(
+    tensors: RawTensors, template: Template, slots: dict[str, Slot], digests: dict[str, str]
+) -> None:
+    """Refuse linears of the same bytes that XNNPACK packs into different ones.
+
+    Its weight cache finds packed weights by the key of the unpacked ones, with neither
+    the shape nor the scales of integers, and so would use the first for both.
+    """
+    delegated = {entry.slot for entry in template.map.foundation if entry.name is None}
+    scales = {slot.source: digests[name] for name, slot in slots.items() if _is_scales(slot)}
+    first: dict[str, Slot] = {}
+    for name in sorted(delegated):
+        slot = slots[name]
+        if slot.kind == "fixed" or _is_scales(slot):
+            continue
+        other = first.setdefault(digests[name], slot)
+        if slot.shape != other.shape or scales.get(slot.source) != scales.get(other.source):
+            raise CheckpointError(
+                f"{tensors.path}: {slot.source}: expected bytes that no linear of another shape or "
+                f"other scales has, found those of {other.source}; the runtime keeps packed "
+                "weights by their bytes alone and would take one for the other: choose another "
+                "`linear` for integers, or another base"
+            )
+
+
+def _is_scales(slot: Slot) -> bool:
+    return bool(key_prefix(slot.encoding))
 
 
 def _read_slot(tensors: RawTensors, template: Template, slot: Slot) -> Iterator[bytes]:

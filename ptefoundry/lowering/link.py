@@ -128,12 +128,14 @@ class Linker:
                     f"{tensors.path}: {name}: expected {expected}, found {found}; "
                     "convert the adapter again"
                 )
+        filled: dict[str, Slot] = {}
         for slot in slots.values():
             shape = shapes[slot.source]
             data = b"".join(encode_fp32(tensors, slot.source)) if shape else b""
-            self._fill_slot(slot, pad_matrix(data, shape, slot.shape))
+            key = self._fill_slot(slot, pad_matrix(data, shape, slot.shape))
+            _check_same_shape(tensors.path, slot, filled.setdefault(key, slot))
 
-    def _fill_slot(self, slot: Slot, data: bytes) -> None:
+    def _fill_slot(self, slot: Slot, data: bytes) -> str:
         key = hash_bytes(data)
         if key in self._base_keys:
             raise AdapterError(
@@ -144,6 +146,7 @@ class Linker:
         assert slot.data_at is not None
         self._image[slot.data_at : slot.data_at + slot.size] = data
         self._write_key(slot, key)
+        return key
 
     def _write_key(self, slot: Slot, key: str) -> None:
         for at in slot.places:
@@ -160,6 +163,16 @@ class Linker:
                         f"byte {at}, found {found!r}; the template is altered, compile it or "
                         "fetch it again"
                     )
+
+
+def _check_same_shape(path: Path, slot: Slot, other: Slot) -> None:
+    if slot.shape != other.shape:
+        raise AdapterError(
+            f"{path}: {slot.source}: expected a matrix whose bytes no other of another shape has, "
+            f"found those of {other.source}, {list(other.shape)} instead of {list(slot.shape)}; "
+            "the runtime keeps packed weights by their bytes alone and would take one for the "
+            "other: train the adapter, or leave one of the two modules out of it"
+        )
 
 
 def _has_bytes(path: Path, expected: bytearray) -> bool:

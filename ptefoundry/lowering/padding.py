@@ -3,6 +3,10 @@
 Zero rows of A and zero columns of B add nothing to x@A^T@B^T, so a program for
 higher ranks or for more linears computes the same adapter, at the cost of what it
 stores and multiplies.
+
+The runtime keeps packed matrices by their bytes and not by their shape. So a matrix
+of nothing but zeros has its number of rows in the signs of its first zeros, and
+differs from those of as many elements but other rows.
 """
 
 from collections.abc import Mapping
@@ -10,6 +14,7 @@ from collections.abc import Mapping
 from ptefoundry.lowering.template import Slot
 
 _FP32_BYTES = 4
+_MINUS_ZERO = b"\x00\x00\x00\x80"
 
 
 def unpadded_shape(slot: Slot, modules: Mapping[str, int]) -> tuple[int, int] | None:
@@ -40,8 +45,13 @@ def pad_matrix(data: bytes, shape: tuple[int, int] | None, into: tuple[int, ...]
     rows, columns = into
     row_bytes = columns * _FP32_BYTES
     if shape is None:
-        return bytes(rows * row_bytes)
+        return _zeros(rows, columns)
     own = shape[1] * _FP32_BYTES
     zeros = bytes(row_bytes - own)
     padded = b"".join(data[at : at + own] + zeros for at in range(0, len(data), own))
     return padded + bytes((rows - shape[0]) * row_bytes)
+
+
+def _zeros(rows: int, columns: int) -> bytes:
+    signs = (_MINUS_ZERO if digit == "1" else bytes(_FP32_BYTES) for digit in reversed(f"{rows:b}"))
+    return b"".join(signs).ljust(rows * columns * _FP32_BYTES, b"\x00")

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import torch
 from integration.lowering.runtime import eager_logits, runtime_logits
+from safetensors.torch import load_file, save_file
 
 from ptefoundry.adapter.canonical import load_adapter
 from ptefoundry.adapter.convert import convert_adapter
 from ptefoundry.base.config import load_config
 from ptefoundry.base.convert import convert_base
-from ptefoundry.errors import BuildError, ConfigError
+from ptefoundry.errors import BuildError, CheckpointError, ConfigError
 from ptefoundry.lowering import xnnpack
 from ptefoundry.lowering.build import build_adapter, build_foundation
 from ptefoundry.lowering.compile import compile_template, make_recipe
@@ -277,3 +278,19 @@ def test_a_large_linear_is_encoded_in_pieces(tmp_path: Path) -> None:
     assert weight == 16384 * 4096 // 2
     assert scales == 16384 * 4096 // 32 * 2
     assert taken < 128 << 20  # half of the tensor
+
+
+def test_linears_that_differ_in_scales_alone_are_refused(tmp_path: Path) -> None:
+    """The runtime would use the first one's packed weights for both, and be silently wrong."""
+    params = replace(PARAMS, embedding="none", head="none")
+    save_tiny_base(tmp_path / "base", "LlamaForCausalLM", num_hidden_layers=1)
+    convert_base(tmp_path / "base", tmp_path / "canonical")
+    path, feed = tmp_path / "canonical" / "model.safetensors", "layers.0.feed_forward"
+    tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}
+    tensors[f"{feed}.w3.weight"] = 2 * tensors[f"{feed}.w1.weight"]
+    save_file(tensors, path)
+    config = load_config(tmp_path / "canonical" / "config.json")
+    templates = tmp_path / "templates"
+    compile_template(make_recipe(config, params, [2], {}, "test"), templates / template_name({}))
+    with pytest.raises(CheckpointError, match=r"w3\.weight: .*those of .*w1\.weight; the runtime"):
+        build_foundation(tmp_path / "canonical", templates, tmp_path / "foundation")

@@ -21,6 +21,7 @@ from support import golden_template as golden
 from support.golden_template import TEMPLATES, W2, WQ
 
 ADAPTER = TEMPLATES / "adapter"
+FEED = "layers.0.feed_forward"
 
 
 @pytest.fixture(scope="module")
@@ -108,15 +109,15 @@ def test_an_adapter_s_template_is_found_by_its_signature(built: Path, tmp_path: 
         build_adapter(adapter, TEMPLATES, built, tmp_path / "none.pte")
 
 
-def test_equal_matrices_share_their_key(built: Path, tmp_path: Path) -> None:
+def test_equal_matrices_of_other_shapes_are_refused(built: Path, tmp_path: Path) -> None:
     tensors = golden.adapter_tensors()
     for name in (f"{WQ}.lora_a", f"{WQ}.lora_b"):
         dtype, shape, data = tensors[name]
         tensors[name] = dtype, shape, bytes(len(data))
-    _link(ADAPTER, built, golden.write_adapter(tmp_path / "red", tensors), tmp_path / "red.pte")
-    entries = read_pte(tmp_path / "red.pte").entries
-    assert len(entries) == 4
-    assert len({entry.key for entry in entries}) == 3
+    adapter = golden.write_adapter(tmp_path / "red", tensors)
+    with pytest.raises(AdapterError, match=r"wq\.lora_b: .*wq\.lora_a, \[8, 16\] instead of"):
+        _link(ADAPTER, built, adapter, tmp_path / "red.pte")
+    assert not (tmp_path / "red.pte").exists()
 
 
 def test_narrow_floats_become_fp32(tmp_path: Path) -> None:
@@ -152,6 +153,16 @@ def test_equal_tensors_of_a_base_are_stored_once(tmp_path: Path) -> None:
     adapter = golden.write_adapter(tmp_path / "red")
     _link(ADAPTER, tmp_path / "built", adapter, tmp_path / "red.pte")
     assert read_pte(tmp_path / "red.pte").needs == {entry.key for entry in entries}
+
+
+def test_equal_linears_of_other_shapes_are_refused(tmp_path: Path) -> None:
+    tensors = golden.base_tensors()
+    (dtype, _, data), (_, shape, _) = tensors[f"{FEED}.w1.weight"], tensors[f"{FEED}.w2.weight"]
+    tensors[f"{FEED}.w2.weight"] = dtype, shape, data
+    base = golden.write_base(tmp_path / "base", tensors)
+    with pytest.raises(CheckpointError, match=r"w2\.weight: .*those of .*w1\.weight; the runtime"):
+        build_foundation(base, TEMPLATES, tmp_path / "built")
+    assert not (tmp_path / "built" / "foundation.ptd").exists()
 
 
 def test_a_matrix_that_equals_a_base_tensor_is_refused(built: Path, tmp_path: Path) -> None:

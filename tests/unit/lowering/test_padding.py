@@ -38,7 +38,13 @@ def test_padding_puts_a_matrix_into_the_corner_of_zeros() -> None:
         *(0, 0, 0, 0),
     )
     assert pad_matrix(data, (2, 3), (2, 3)) == data
-    assert pad_matrix(b"", None, (2, 3)) == bytes(24)
+
+
+def test_matrices_of_zeros_differ_with_their_shapes() -> None:
+    filled = {shape: pad_matrix(b"", None, shape) for shape in ((2, 6), (6, 2), (12, 1), (1, 12))}
+    assert len(set(filled.values())) == len(filled)
+    for data in filled.values():
+        assert struct.unpack("<12f", data) == (0,) * 12
 
 
 def test_a_smaller_adapter_is_filled_up_with_zeros(built: Path, tmp_path: Path) -> None:
@@ -62,8 +68,8 @@ def test_a_smaller_adapter_is_filled_up_with_zeros(built: Path, tmp_path: Path) 
     rows = [stored(f"{WQ}.lora_b")[at : at + 32] for at in range(0, shape_b[0] * 32, 32)]
     assert b"".join(row[:12] for row in rows) == lora_b[2]
     assert {row[12:] for row in rows} == {bytes(20)}
-    assert not any(stored(f"{W2}.lora_a"))
-    assert not any(stored(f"{W2}.lora_b"))
+    for name in (f"{W2}.lora_a", f"{W2}.lora_b"):
+        assert set(struct.unpack(f"<{slots[name].size // 4}f", stored(name))) == {0}
 
 
 def test_padding_leaves_an_adapter_of_the_template_s_own_signature_alone(
