@@ -28,6 +28,7 @@ Exit codes:
   4    a source or store could not be read
   5    a build step failed or a tool is missing
   6    a check of results failed
+  7    somebody else was first: a version exists, a channel has moved
   130  interrupted; run again to go on"""
 
 app = typer.Typer(

@@ -6,7 +6,7 @@ Only the command line turns them into output; library code raises them.
 
 Exit codes: 1 unexpected failure, 2 bad usage or configuration, 3 bad input
 (base, adapter, artifact file), 4 a source or store could not be read,
-5 a build step failed, 6 a check of results failed.
+5 a build step failed, 6 a check of results failed, 7 somebody else was first.
 """
 
 
@@ -64,3 +64,35 @@ class VerificationError(FoundryError):
     """A result was built but is wrong: parity, sharing or read-back failed."""
 
     exit_code = 6
+
+
+class StoreError(FoundryError):
+    """A registry's store could not be reached, or answered something else."""
+
+    exit_code = 4
+
+
+class ObjectMissingError(StoreError):
+    """The store has no object of that key."""
+
+
+class ObjectExistsError(StoreError):
+    """An object that may only be created is there already."""
+
+
+class ObjectChangedError(StoreError):
+    """An object is no longer the one that was to be replaced."""
+
+
+class RegistryError(InputError):
+    """What a registry holds is malformed, contradicts itself or is not there."""
+
+
+class ConflictError(FoundryError):
+    """Somebody else was first: a version has other content, a channel has moved."""
+
+    exit_code = 7
+
+
+class TrustError(VerificationError):
+    """A signature is missing, wrong, of an unknown key, or what it signs is outdated."""

@@ -1,0 +1,102 @@
+"""What a registry needs of a place that holds objects under keys.
+
+Keys are relative, with forward slashes. An object is either immutable (a blob, a
+version, a step of a channel's history) and created once, or a pointer that is
+replaced by whoever knows its present token. Nothing is ever overwritten blindly.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+Advance = Callable[[int], None]
+"""Called with the number of bytes moved since the last call."""
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """What a store says of an object without sending it."""
+
+    key: str
+    size: int
+    """Bytes."""
+    modified: float
+    """Seconds since 1970, by the store's clock."""
+    token: str
+    """Names this content of the object to `replace`; opaque, and no digest."""
+
+
+class Store(Protocol):
+    """Objects under keys. All methods may be called from several threads.
+
+    Every method raises `StoreError` where the store cannot be reached or refuses.
+    """
+
+    @property
+    def url(self) -> str:
+        """Names the store in messages; without credentials."""
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """Describe an object, None if there is none."""
+
+    def read(self, key: str, *, limit: int) -> tuple[bytes, str]:
+        """A small object's bytes and token.
+
+        Args:
+            key: of the object.
+            limit: bytes that it may have at most.
+
+        Raises:
+            ObjectMissingError: there is none.
+            StoreError: it has more than `limit` bytes; no more than that are read.
+        """
+
+    def stream(self, key: str, start: int, end: int) -> AbstractContextManager[Iterator[bytes]]:
+        """Pieces of the bytes from `start` to before `end`, as they arrive.
+
+        Fewer bytes than asked for are an error, raised by the iterator.
+
+        Raises:
+            ObjectMissingError: there is no such object.
+        """
+
+    def create(self, key: str, data: bytes) -> str:
+        """Store a small object under a key that has none yet; returns its token.
+
+        A success whose answer was lost is recognised as such where the object's
+        bytes are found to be `data`.
+
+        Raises:
+            ObjectExistsError: there is one with other bytes. One with the same
+                bytes is a success.
+        """
+
+    def replace(self, key: str, data: bytes, token: str) -> str:
+        """Replace a small object if its token is still `token`; returns the new one.
+
+        Raises:
+            ObjectChangedError: it is another one by now, or gone.
+        """
+
+    def upload(self, key: str, path: Path, *, sha256: str, advance: Advance) -> None:
+        """Store a file of any size under a key that is made of its digest.
+
+        An object that is there already is a success if its size is right. An upload
+        that was interrupted goes on where it stopped, where the store can.
+
+        Raises:
+            StoreError: the file's bytes are not those of `sha256` by the time they are
+                sent, or the object that is there has another size.
+        """
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Describe all objects whose keys begin with `prefix`, ordered by key.
+
+        Raises:
+            StoreError: the store cannot list, as plain HTTP cannot.
+        """
+
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is a success."""
