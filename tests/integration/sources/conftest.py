@@ -16,9 +16,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from fake_hub import FakeHub, serve_hub
 from http_server import LoopbackServer, Reply, serve, serving_files
 from package_index import pip_environment
-from seaweedfs import S3Server, serve_s3
 
 from ptefoundry.base.sources import BASE_FILES, FetchedSource, Wanted, fetch, retry
+from support.seaweedfs import S3Server, serve_s3
 
 WHERE = "params.yaml: base.source"
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import boto3
 import pytest
-from seaweedfs import S3Server
 
 from ptefoundry.base.sources import ADAPTER_FILES, FetchedSource
 from ptefoundry.base.sources.cache import downloads
 from ptefoundry.base.sources.partial import Partial
 from ptefoundry.errors import DigestMismatchError, SourceError
+from support.seaweedfs import S3Server
 
 Fetch = Callable[..., FetchedSource]
 
