@@ -5,7 +5,7 @@
 A random checkpoint of Llama-3.2-1B's shapes (bf16) and two rank-16 adapters on all
 seven linears (fp32) go through the whole pipeline: `init`, `adapter add`, `build`
 with its references and smoke runs, and the runner with both adapters. Takes some
-20 minutes on two cores, 16 GiB of memory and 25 GB of disk in DIR, which can be used
+12 minutes on two cores, 11 GiB of memory and 25 GB of disk in DIR, which can be used
 again: what is built stays. The other column is what the demo's README prints.
 """
 
