@@ -1,0 +1,155 @@
+"""Versions: each is one object that is created once and says which index it is."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+
+from ptefoundry.digest import canonical_json
+from ptefoundry.errors import ConflictError, ObjectExistsError, ObjectMissingError, RegistryError
+from ptefoundry.registry.documents import (
+    DOCUMENT_LIMIT,
+    FORMAT_VERSION,
+    parse_time,
+    read_fields,
+    replace_document,
+)
+from ptefoundry.registry.names import (
+    REFS,
+    check_name,
+    check_version,
+    hex_of,
+    ref_key,
+    version_order,
+)
+from ptefoundry.registry.store.interface import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionRef:
+    """What stands under a version's name."""
+
+    name: str
+    version: str
+    digest: str
+    """Of the version's index, `sha256:<hex>`."""
+    size: int
+    """Bytes of the index."""
+    time: str
+    """When it was pushed, RFC 3339."""
+    by: str
+    """Who pushed it."""
+    removed: str | None = None
+    """When its content was given up; the name stays taken."""
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.version}"
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON."""
+        fields = {key: value for key, value in asdict(self).items() if value is not None}
+        return canonical_json({"format": FORMAT_VERSION, **fields})
+
+
+def parse_ref(data: bytes, *, name: str, version: str, where: str) -> VersionRef:
+    """Read a version's object.
+
+    Raises:
+        RegistryError: it is malformed, or of another name or version.
+    """
+    fields = read_fields(data, where=where)
+    ref = VersionRef(
+        name=fields.same("name", name),
+        version=fields.same("version", version),
+        digest=fields.text("digest"),
+        size=fields.count("size"),
+        time=fields.text("time"),
+        by=fields.text("by"),
+        removed=fields.optional_text("removed"),
+    )
+    hex_of(ref.digest)
+    parse_time(ref.time, where=f"{where}: time")
+    return ref
+
+
+def create_ref(store: Store, ref: VersionRef) -> VersionRef:
+    """Publish a version; returns what stands there, which is older if it was there already.
+
+    Raises:
+        ConflictError: the version exists with other content, or was removed.
+    """
+    try:
+        store.create(ref_key(ref.name, ref.version), ref.to_bytes())
+    except ObjectExistsError:
+        found = find_ref(store, ref.name, ref.version)
+        check_same_content(found, ref.digest)
+        return found
+    return ref
+
+
+def check_same_content(found: VersionRef, digest: str) -> None:
+    """Refuse to push other content under a version that is there.
+
+    Raises:
+        ConflictError: it has other content, or was removed.
+    """
+    if found.removed is not None:
+        raise ConflictError(
+            f"{found}: expected a new version, found one that was removed on {found.removed}; "
+            "versions are never used again: push under the next number"
+        )
+    if found.digest != digest:
+        raise ConflictError(
+            f"{found}: expected a new version or the same content, found {found.digest}, pushed by "
+            f"{found.by} on {found.time}, instead of {digest}; push under the next number"
+        )
+
+
+def find_ref(store: Store, name: str, version: str) -> VersionRef:
+    """The version of that name.
+
+    Raises:
+        RegistryError: there is none, or it is malformed.
+    """
+    key = ref_key(name, version)
+    try:
+        data, _ = store.read(key, limit=DOCUMENT_LIMIT)
+    except ObjectMissingError as error:
+        raise RegistryError(
+            f"{store.url}: {name}@{version}: expected a version, found none; `ptefoundry ls` "
+            "lists what there is"
+        ) from error
+    return parse_ref(data, name=name, version=version, where=f"{store.url}{key}")
+
+
+def list_refs(store: Store, name: str | None = None) -> list[VersionRef]:
+    """All versions of a name or of all names, by name and in the order of versions.
+
+    Raises:
+        StoreError: the store cannot list.
+        RegistryError: one of them is malformed.
+    """
+    found = (find_ref(store, *names) for names in _list_names(store, name))
+    return sorted(found, key=lambda ref: (ref.name, version_order(ref.version)))
+
+
+def remove_ref(store: Store, ref: VersionRef, *, time: str) -> None:
+    """Give a version's content up; the name stays taken, and `restore_ref` undoes it."""
+    _rewrite(store, ref, removed=time)
+
+
+def restore_ref(store: Store, ref: VersionRef) -> None:
+    """Undo `remove_ref`; what became of the content is the caller's to check."""
+    _rewrite(store, ref, removed=None)
+
+
+def _rewrite(store: Store, ref: VersionRef, *, removed: str | None) -> None:
+    data = replace(ref, removed=removed).to_bytes()
+    replace_document(store, ref_key(ref.name, ref.version), lambda _found: data)
+
+
+def _list_names(store: Store, name: str | None) -> Iterator[tuple[str, str]]:
+    prefix = f"{REFS}{check_name(name)}/" if name is not None else REFS
+    for info in store.list(prefix):
+        parts = info.key.removeprefix(REFS).removesuffix(".json").split("/")
+        if len(parts) != 2 or not info.key.endswith(".json"):
+            raise RegistryError(f"{store.url}{info.key}: expected only versions there; remove it")
+        yield check_name(parts[0]), check_version(parts[1])
