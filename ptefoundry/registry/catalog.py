@@ -5,7 +5,7 @@ It follows from the versions' own objects and is never asked where these are at 
 
 from collections.abc import Iterable
 
-from ptefoundry.errors import ObjectMissingError, RegistryError
+from ptefoundry.errors import ConfigError, ObjectMissingError, RegistryError
 from ptefoundry.registry.documents import replace_document
 from ptefoundry.registry.names import INDEX_KEY, Reference, parse_reference
 from ptefoundry.registry.oci import (
@@ -56,11 +56,18 @@ def read_catalog(store: Store) -> list[tuple[Reference, Descriptor]]:
     where = f"{store.url}{INDEX_KEY}"
     listed = []
     for descriptor in parse_index(data, where=where).manifests:
-        reference = parse_reference(descriptor.annotations.get(REF_NAME, ""))
-        if reference.version is None:
-            raise RegistryError(f"{where}: expected names of versions, found {reference}")
-        listed.append((reference, descriptor))
+        listed.append((_parse_name(descriptor.annotations.get(REF_NAME, ""), where), descriptor))
     return listed
+
+
+def _parse_name(text: str, where: str) -> Reference:
+    try:
+        reference = parse_reference(text)
+    except ConfigError as error:
+        raise RegistryError(f"{where}: {error}") from error
+    if reference.version is None:
+        raise RegistryError(f"{where}: expected names of versions, found {text!r}")
+    return reference
 
 
 def _change(store: Store, url: str, *, add: list[VersionRef], drop: list[str]) -> None:

@@ -11,6 +11,7 @@ from ptefoundry.errors import (
     ObjectMissingError,
     RegistryError,
 )
+from ptefoundry.registry.names import is_digest
 from ptefoundry.registry.oci import parse_object
 from ptefoundry.registry.store.interface import Store
 
@@ -58,6 +59,27 @@ class Fields:
         if type(value) is not int or value < 0:
             raise self._wrong(key, "a number")
         return value
+
+    def digest(self, key: str) -> str:
+        """A digest `sha256:<hex>`.
+
+        Raises:
+            RegistryError: it is missing or something else.
+        """
+        value = self._values.get(key)
+        if not isinstance(value, str) or not is_digest(value):
+            raise self._wrong(key, "a digest sha256:<64 hex digits>")
+        return value
+
+    def time(self, key: str) -> str:
+        """A time as `format_time` writes it.
+
+        Raises:
+            RegistryError: it is missing or something else.
+        """
+        text = self.text(key)
+        parse_time(text, where=f"{self.where}: {key}")
+        return text
 
     def same(self, key: str, expected: str) -> str:
         """A text that is known beforehand.

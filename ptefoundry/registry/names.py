@@ -120,6 +120,11 @@ def blob_key(digest: str) -> str:
     return BLOBS + hex_of(digest)
 
 
+def is_digest(text: str) -> bool:
+    """Whether it is `sha256:<hex>`."""
+    return _SHA256.fullmatch(text) is not None
+
+
 def hex_of(digest: str) -> str:
     """The 64 hex digits of `sha256:<hex>`.
 

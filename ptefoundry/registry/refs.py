@@ -4,11 +4,16 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
 from ptefoundry.digest import canonical_json
-from ptefoundry.errors import ConflictError, ObjectExistsError, ObjectMissingError, RegistryError
+from ptefoundry.errors import (
+    ConfigError,
+    ConflictError,
+    ObjectExistsError,
+    ObjectMissingError,
+    RegistryError,
+)
 from ptefoundry.registry.documents import (
     DOCUMENT_LIMIT,
     FORMAT_VERSION,
-    parse_time,
     read_fields,
     replace_document,
 )
@@ -16,7 +21,6 @@ from ptefoundry.registry.names import (
     REFS,
     check_name,
     check_version,
-    hex_of,
     ref_key,
     version_order,
 )
@@ -56,18 +60,15 @@ def parse_ref(data: bytes, *, name: str, version: str, where: str) -> VersionRef
         RegistryError: it is malformed, or of another name or version.
     """
     fields = read_fields(data, where=where)
-    ref = VersionRef(
+    return VersionRef(
         name=fields.same("name", name),
         version=fields.same("version", version),
-        digest=fields.text("digest"),
+        digest=fields.digest("digest"),
         size=fields.count("size"),
-        time=fields.text("time"),
+        time=fields.time("time"),
         by=fields.text("by"),
         removed=fields.optional_text("removed"),
     )
-    hex_of(ref.digest)
-    parse_time(ref.time, where=f"{where}: time")
-    return ref
 
 
 def create_ref(store: Store, ref: VersionRef) -> VersionRef:
@@ -150,6 +151,10 @@ def _list_names(store: Store, name: str | None) -> Iterator[tuple[str, str]]:
     prefix = f"{REFS}{check_name(name)}/" if name is not None else REFS
     for info in store.list(prefix):
         parts = info.key.removeprefix(REFS).removesuffix(".json").split("/")
-        if len(parts) != 2 or not info.key.endswith(".json"):
-            raise RegistryError(f"{store.url}{info.key}: expected only versions there; remove it")
-        yield check_name(parts[0]), check_version(parts[1])
+        try:
+            found = check_name(parts[0]), check_version("/".join(parts[1:]))
+        except ConfigError as error:
+            raise RegistryError(f"{store.url}{info.key}: {error}; remove it") from error
+        if ref_key(*found) != info.key:
+            raise RegistryError(f"{store.url}{info.key}: expected {ref_key(*found)}; remove it")
+        yield found
