@@ -110,14 +110,26 @@ def find_ref(store: Store, name: str, version: str) -> VersionRef:
     Raises:
         RegistryError: there is none, or it is malformed.
     """
-    key = ref_key(name, version)
-    try:
-        data, _ = store.read(key, limit=DOCUMENT_LIMIT)
-    except ObjectMissingError as error:
+    found = look_up_ref(store, name, version)
+    if found is None:
         raise RegistryError(
             f"{store.url}: {name}@{version}: expected a version, found none; `ptefoundry ls` "
             "lists what there is"
-        ) from error
+        )
+    return found
+
+
+def look_up_ref(store: Store, name: str, version: str) -> VersionRef | None:
+    """The version of that name, None if there is none.
+
+    Raises:
+        RegistryError: it is malformed.
+    """
+    key = ref_key(name, version)
+    try:
+        data, _ = store.read(key, limit=DOCUMENT_LIMIT)
+    except ObjectMissingError:
+        return None
     return parse_ref(data, name=name, version=version, where=f"{store.url}{key}")
 
 
