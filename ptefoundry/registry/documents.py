@@ -20,7 +20,8 @@ DOCUMENT_LIMIT = 1 << 20
 """Bytes that a document other than a manifest or an index may have."""
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _TEXT_LIMIT = 4096
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+#: Control characters, other line ends, changes of direction, and halves of surrogate pairs.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _REPLACE_TRIES = 100
 
 Clock = Callable[[], float]
@@ -80,6 +81,14 @@ class Fields:
         text = self.text(key)
         parse_time(text, where=f"{self.where}: {key}")
         return text
+
+    def optional_digest(self, key: str) -> str | None:
+        """A digest, None if it is missing or null."""
+        return None if self._values.get(key) is None else self.digest(key)
+
+    def optional_time(self, key: str) -> str | None:
+        """A time, None if it is missing or null."""
+        return None if self._values.get(key) is None else self.time(key)
 
     def same(self, key: str, expected: str) -> str:
         """A text that is known beforehand.
