@@ -70,6 +70,15 @@ class Channel:
     def __str__(self) -> str:
         return f"{self.name}:{self.channel}"
 
+    def pointer(self) -> StoredRecord | None:
+        """What the pointer holds, as clients see it; None if there is no such channel.
+
+        Raises:
+            RegistryError: it is malformed.
+            TrustError: it is not signed as it must be.
+        """
+        return self._read(channel_key(self.name, self.channel))
+
     def newest(self) -> StoredRecord | None:
         """The newest record of the history, None if there is no such channel.
 
@@ -77,7 +86,7 @@ class Channel:
             RegistryError: pointer or history are malformed.
             TrustError: a record is not signed as it must be.
         """
-        found = self._pointer()
+        found = self.pointer()
         number = found.record.number if found else 0
         for _ in range(_LARGEST_GAP):
             following = self._record(number + 1)
@@ -157,9 +166,6 @@ class Channel:
             f"{self._store.url}: {self}: expected nobody to move it meanwhile, found {found}; look "
             "at `ptefoundry log` and decide again"
         )
-
-    def _pointer(self) -> StoredRecord | None:
-        return self._read(channel_key(self.name, self.channel))
 
     def _record(self, number: int) -> StoredRecord | None:
         key = record_key(self.name, self.channel, number)
