@@ -84,6 +84,10 @@ class ObjectChangedError(StoreError):
     """An object is no longer the one that was to be replaced."""
 
 
+class DiskFullError(FoundryError):
+    """There is no room on a disk for what is to be written."""
+
+
 class RegistryError(InputError):
     """What a registry holds is malformed, contradicts itself or is not there."""
 

@@ -17,7 +17,8 @@ from fake_hub import FakeHub, serve_hub
 from http_server import LoopbackServer, Reply, serve, serving_files
 from package_index import pip_environment
 
-from ptefoundry.base.sources import BASE_FILES, FetchedSource, Wanted, fetch, retry
+from ptefoundry import retry
+from ptefoundry.base.sources import BASE_FILES, FetchedSource, Wanted, fetch
 from support.seaweedfs import S3Server, serve_s3
 
 WHERE = "params.yaml: base.source"

@@ -1,7 +1,8 @@
 import pytest
 
-from ptefoundry.base.sources.retry import RETRY_DELAYS_S, TransientError, with_retries
+from ptefoundry.base.sources.retry import TransientError, with_retries
 from ptefoundry.errors import SourceError
+from ptefoundry.retry import RETRY_DELAYS_S
 
 
 @pytest.fixture

@@ -1,0 +1,90 @@
+"""Chunk lists: the digests of a large blob's equal pieces.
+
+With one a blob is fetched in parallel, checked as it arrives and continued after
+a kill. It is a blob of its own, canonical JSON:
+{"format": 1, "chunk_size": 8388608, "sha256": ["<hex>", ...]}.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ptefoundry.digest import canonical_json
+from ptefoundry.errors import RegistryError
+from ptefoundry.registry.oci import parse_object
+
+CHUNK_SIZE = 8 << 20
+"""Bytes of all chunks but the last. Files of no more than that have no list."""
+_FORMAT = 1
+_SMALLEST, _LARGEST = 64 << 10, 1 << 30
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One piece of a blob: the bytes from `start` to before `end`."""
+
+    index: int
+    start: int
+    end: int
+    sha256: str
+    """64 hex digits."""
+
+
+@dataclass(frozen=True)
+class ChunkList:
+    """The digests of a blob's pieces."""
+
+    chunk_size: int
+    """Bytes of each piece but the last."""
+    sha256: tuple[str, ...]
+    """64 hex digits for each piece."""
+
+    def chunks(self, size: int) -> list[Chunk]:
+        """The pieces of a blob of `size` bytes."""
+        step = self.chunk_size
+        return [
+            Chunk(index, index * step, min((index + 1) * step, size), sha256)
+            for index, sha256 in enumerate(self.sha256)
+        ]
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON."""
+        fields = {"format": _FORMAT, "chunk_size": self.chunk_size, "sha256": list(self.sha256)}
+        return canonical_json(fields)
+
+
+def hash_chunks(path: Path, *, chunk_size: int = CHUNK_SIZE) -> ChunkList:
+    """The chunk list of a file."""
+    digests = []
+    with path.open("rb") as file:
+        while chunk := file.read(chunk_size):
+            digests.append(hashlib.sha256(chunk).hexdigest())
+    return ChunkList(chunk_size, tuple(digests))
+
+
+def parse_chunk_list(data: bytes, *, size: int, where: str) -> ChunkList:
+    """Read the chunk list of a blob of `size` bytes.
+
+    Raises:
+        RegistryError: it is none, or not one of a blob of that size; `where` names it.
+    """
+    fields = parse_object(data, where=where)
+    if fields.get("format") != _FORMAT:
+        raise RegistryError(f"{where}: format: expected {_FORMAT}, found {fields.get('format')!r}")
+    step, digests = fields.get("chunk_size"), fields.get("sha256")
+    if type(step) is not int or not _SMALLEST <= step <= _LARGEST:
+        raise RegistryError(
+            f"{where}: chunk_size: expected {_SMALLEST} to {_LARGEST} bytes, found {step!r:.80}"
+        )
+    if not isinstance(digests, list) or not all(
+        isinstance(digest, str) and _SHA256.fullmatch(digest) for digest in digests
+    ):
+        raise RegistryError(f"{where}: sha256: expected a list of digests of 64 hex digits")
+    expected = -(-size // step)
+    if len(digests) != expected:
+        raise RegistryError(
+            f"{where}: sha256: expected {expected} digests for {size} bytes, found {len(digests)}"
+        )
+    return ChunkList(step, tuple(digests))

@@ -1,0 +1,300 @@
+"""Downloading one blob of known digest and size from a store into a `Partial`.
+
+A large blob that has a chunk list is fetched by several requests at once, each for a
+few chunks in a row; a chunk is hashed as it arrives and marked when it is right. All
+others come in one request and are hashed as a whole. Either way the bytes are
+written where they belong as they arrive, so little memory is used, and what a failed
+or killed download leaves is hashed again before it is built upon.
+
+A chunk list is only what somebody said: the whole blob's digest is checked as well,
+by a thread that reads behind the arriving chunks. Otherwise a list that does not
+belong to a blob would put wrong bytes under its digest into the cache of all bundles.
+"""
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from ptefoundry.errors import DigestMismatchError, RegistryError, StoreError
+from ptefoundry.registry.chunks import Chunk, ChunkList
+from ptefoundry.registry.names import blob_key, hex_of
+from ptefoundry.registry.partials import Partial
+from ptefoundry.registry.store.interface import Store
+from ptefoundry.registry.workers import Attempt
+
+_CHUNKED_FROM = 64 << 20
+"""Bytes from which on several requests are worth a second one for the chunk list."""
+_CHUNKS_PER_REQUEST = 4
+_WRONG_CHUNKS = 3
+"""Times that a chunk may arrive wrong."""
+_PIECE = 1 << 20
+_WRITEBACK_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blob:
+    """What a manifest says of a blob."""
+
+    digest: str
+    """`sha256:<hex>`"""
+    size: int
+    """Bytes."""
+    chunks: "Blob | None" = None
+    """The blob that holds its chunk list, if it has one."""
+
+    @property
+    def parallel(self) -> bool:
+        """Whether it is to be fetched by several requests, which takes its chunk list."""
+        return self.chunks is not None and self.size >= _CHUNKED_FROM
+
+
+def whole(blob: Blob) -> Chunk:
+    """A blob as one chunk."""
+    return Chunk(0, 0, blob.size, hex_of(blob.digest))
+
+
+class Tally:
+    """Counts bytes from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.done = 0
+        """Bytes that are right or arriving."""
+        self.received = 0
+        """Bytes that stores sent, also those that were thrown away."""
+
+    def add(self, done: int, *, received: int = 0) -> None:
+        """Count bytes."""
+        with self._lock:
+            self.done += done
+            self.received += received
+
+
+@dataclass
+class RangeJob:
+    """Fetches neighbouring chunks of a blob by one request, or more after failures."""
+
+    store: Store
+    blob: Blob
+    partial: Partial
+    chunks: Sequence[Chunk]
+    """Those to fetch, each beginning where the one before ends."""
+    tally: Tally
+    on_right: Callable[[Chunk], None] = lambda _chunk: None
+    """Called with each chunk that arrived right."""
+
+    def __post_init__(self) -> None:
+        self._at = self.chunks[0].start
+        self._next = 0
+        self._digest = hashlib.sha256()
+        self._wrong = 0
+
+    @property
+    def label(self) -> str:
+        """See `Job`."""
+        return f"{self.store.url}{blob_key(self.blob.digest)}"
+
+    @property
+    def position(self) -> int:
+        """See `Job`."""
+        return self._at
+
+    def run(self, attempt: Attempt) -> None:
+        """See `Job`.
+
+        Raises:
+            DigestMismatchError: the store sent a chunk wrong each time.
+            StoreError: it failed.
+        """
+        key, end = blob_key(self.blob.digest), self.chunks[-1].end
+        while self._next < len(self.chunks):
+            if end == 0:
+                self._check_chunk()
+                continue
+            with self.store.stream(key, self._at, end) as pieces:
+                complete = all(self._receive(piece, attempt) for piece in pieces)
+            if complete and self._next < len(self.chunks):
+                raise StoreError(
+                    f"{self.label}: expected the bytes up to {end}, the store sent those up to "
+                    f"{self._at}"
+                )
+
+    def begin_after(self, count: int, attempt: Attempt) -> None:
+        """Take the first `count` bytes, which are in the file, as having arrived."""
+        while self._at < count:
+            with attempt.alive():
+                piece = self.partial.read(self._at, min(_PIECE, count - self._at))
+                if not self._count(piece, received=0):
+                    self._wrong = 0
+                    return
+
+    def _receive(self, piece: bytes, attempt: Attempt) -> bool:
+        """Write and hash what arrived; False if the request is to be made anew."""
+        rest = memoryview(piece)
+        while rest:
+            with attempt.alive():
+                if self._next == len(self.chunks):
+                    raise StoreError(f"{self.label}: the store sent more than it was asked for")
+                part = rest[: self.chunks[self._next].end - self._at]
+                self.partial.write(part, self._at)
+                if not self._count(part, received=len(part)):
+                    return False
+            rest = rest[len(part) :]
+        return True
+
+    def _count(self, part: bytes | memoryview, *, received: int) -> bool:
+        """Hash the next bytes; False if they completed a chunk that is wrong."""
+        self._digest.update(part)
+        self._at += len(part)
+        self.tally.add(len(part), received=received)
+        return self._at < self.chunks[self._next].end or self._check_chunk()
+
+    def _check_chunk(self) -> bool:
+        chunk, found = self.chunks[self._next], self._digest.hexdigest()
+        self._digest = hashlib.sha256()
+        if found == chunk.sha256:
+            self._next, self._wrong = self._next + 1, 0
+            self.on_right(chunk)
+            return True
+        self.tally.add(chunk.start - self._at)
+        self._at = chunk.start
+        self._wrong += 1
+        if self._wrong == _WRONG_CHUNKS:
+            raise DigestMismatchError(
+                f"{self.label}: bytes {chunk.start} to {chunk.end} (chunk {chunk.index}): expected "
+                f"sha256 {chunk.sha256}, received {found}, {self._wrong} times wrong; the store or "
+                "the way from it damages them: `ptefoundry verify --deep` tells which"
+            )
+        return False
+
+
+class ParallelDownload:
+    """A blob that is fetched chunk by chunk."""
+
+    def __init__(
+        self, store: Store, blob: Blob, chunks: ChunkList, partial: Partial, tally: Tally
+    ) -> None:
+        self._store, self._blob, self._partial, self._tally = store, blob, partial, tally
+        self._chunks = chunks.chunks(blob.size)
+        self._trail = _Trail(partial, self._chunks)
+
+    def begin(self) -> None:
+        """Make room and find out which chunks are there.
+
+        Raises:
+            DiskFullError: there is no room.
+        """
+        for index in self._partial.reserve(self._blob.size, len(self._chunks)):
+            chunk = self._chunks[index]
+            if self._partial.hash_range(chunk.start, chunk.end) == chunk.sha256:
+                self._trail.follow(chunk)
+                self._tally.add(chunk.end - chunk.start)
+            else:
+                self._partial.mark(index, right=False)
+
+    def jobs(self, threads: int) -> list[RangeJob]:
+        """What is to be fetched, in parts for so many requests at once."""
+        missing = [chunk for chunk in self._chunks if chunk.index not in self._trail.known]
+        length = max(1, min(_CHUNKS_PER_REQUEST, len(missing) // threads))
+        return [
+            RangeJob(self._store, self._blob, self._partial, part, self._tally, self._keep)
+            for part in _neighbours(missing, length)
+        ]
+
+    def finish(self) -> bool:
+        """Check the whole blob; False if chunks changed on the disk and are to be fetched again.
+
+        Raises:
+            RegistryError: the chunk list does not belong to the blob.
+        """
+        if self._trail.result() == hex_of(self._blob.digest):
+            return True
+        self._trail = _Trail(self._partial, self._chunks)
+        for chunk in self._chunks:
+            if self._partial.hash_range(chunk.start, chunk.end) == chunk.sha256:
+                self._trail.follow(chunk)
+            else:
+                self._partial.mark(chunk.index, right=False)
+                self._tally.add(chunk.start - chunk.end)
+        if len(self._trail.known) < len(self._chunks):
+            return False
+        self._partial.discard()
+        raise RegistryError(
+            f"{self._store.url}{blob_key(self._blob.digest)}: expected the blob that its chunk "
+            "list describes, found another: each chunk is right, the whole is not. Whoever "
+            "pushed this list made a mistake or means harm; do not use the version"
+        )
+
+    def close(self) -> None:
+        """Stop reading; the partial blob stays."""
+        self._trail.close()
+
+    def _keep(self, chunk: Chunk) -> None:
+        self._partial.mark(chunk.index, right=True)
+        self._trail.follow(chunk)
+
+
+class _Trail:
+    """Hashes a file from its beginning, behind the chunks that arrive in any order."""
+
+    def __init__(self, partial: Partial, chunks: Sequence[Chunk]) -> None:
+        self.known: set[int] = set()
+        """Indexes of chunks that are right."""
+        self._partial, self._chunks = partial, chunks
+        self._changed = threading.Condition()
+        self._digest = hashlib.sha256()
+        self._closed = False
+        self._failure: OSError | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def follow(self, chunk: Chunk) -> None:
+        """A chunk is right."""
+        with self._changed:
+            self.known.add(chunk.index)
+            self._changed.notify()
+
+    def result(self) -> str:
+        """The digest in hex, once all chunks are right."""
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+        return self._digest.hexdigest()
+
+    def close(self) -> None:
+        """End without a result."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._hash()
+        except OSError as error:
+            self._failure = error
+
+    def _hash(self) -> None:
+        flushed = 0
+        for chunk in self._chunks:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or chunk.index in self.known)  # noqa: B023
+                if self._closed:
+                    return
+            for at in range(chunk.start, chunk.end, _PIECE):
+                self._digest.update(self._partial.read(at, min(_PIECE, chunk.end - at)))
+            if chunk.end - flushed >= _WRITEBACK_BYTES:
+                self._partial.begin_writeback(flushed, chunk.end)
+                flushed = chunk.end
+
+
+def _neighbours(chunks: Iterable[Chunk], length: int) -> list[list[Chunk]]:
+    """Chunks that follow each other, at most `length` together."""
+    parts: list[list[Chunk]] = []
+    for chunk in chunks:
+        if parts and len(parts[-1]) < length and parts[-1][-1].end == chunk.start:
+            parts[-1].append(chunk)
+        else:
+            parts.append([chunk])
+    return parts
