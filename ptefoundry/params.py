@@ -5,30 +5,26 @@ Unknown keys, wrong types and impossible combinations are refused with the file,
 the line and what to write instead.
 """
 
-import json
 import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedBase, CommentedMap
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.comments import CommentedMap
 
 from ptefoundry.adapter.names import check_name
 from ptefoundry.base.sources import parse_source
 from ptefoundry.digest import parse_sha256
 from ptefoundry.errors import ConfigError
 from ptefoundry.schemes import Schemes, parse_embedding_scheme, parse_linear_scheme
+from ptefoundry.typed_yaml import STRICT, check_types, line_of, read_yaml
 
 PARAMS_FILE = "params.yaml"
 _BUNDLE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _AS_LINEAR = "same"
-_STRICT = ConfigDict(extra="forbid", strict=True)
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class BundleParams:
     """`bundle`: how the result is called."""
 
@@ -36,7 +32,7 @@ class BundleParams:
     """Name of the bundle in registries, `[a-z0-9][a-z0-9_-]*`."""
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class BaseParams:
     """`base`: the pretrained model."""
 
@@ -48,7 +44,7 @@ class BaseParams:
     """sha256 of what is fetched; pinned by `ptefoundry init`."""
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class AdapterParams:
     """`adapters.<name>`: one PEFT LoRA adapter."""
 
@@ -57,7 +53,7 @@ class AdapterParams:
     """sha256 of what is fetched; pinned by `ptefoundry adapter add`."""
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class XnnpackParams:
     """`backends.xnnpack`: options of the CPU programs."""
 
@@ -97,14 +93,14 @@ class XnnpackParams:
         return self.linear if self.head == _AS_LINEAR else self.head
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class BackendParams:
     """`backends`: one section for each kind of program to build."""
 
     xnnpack: XnnpackParams
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class SmokeParams:
     """`smoke`: what every program must answer as its original does."""
 
@@ -114,7 +110,31 @@ class SmokeParams:
     """Greedy tokens that are compared for each prompt."""
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TrustKeyParams:
+    """An entry of `trust.keys`: a public key whose signatures are accepted."""
+
+    key: str
+    """Path of a file with the key in PEM, from the folder of this one; or the PEM itself."""
+    names: tuple[str, ...] | None = None
+    """Bundles that it may sign; all if left out."""
+    not_before: str | None = None
+    """Date or RFC 3339 time from which its signatures count."""
+    not_after: str | None = None
+    """Date or RFC 3339 time after which they count no longer."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TrustParams:
+    """`trust`: what is demanded of a registry; see docs/trust.md."""
+
+    keys: tuple[TrustKeyParams, ...] = ()
+    """As soon as there is one, what none of them has signed is refused."""
+    require_expiry: bool = True
+    """Whether channels that never expire are refused."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Params:
     """All of params.yaml."""
 
@@ -123,6 +143,7 @@ class Params:
     adapters: dict[str, AdapterParams]
     backends: BackendParams
     smoke: SmokeParams
+    trust: TrustParams = TrustParams()
 
 
 def load_params(root: Path) -> Params:
@@ -133,43 +154,22 @@ def load_params(root: Path) -> Params:
             every problem is listed with its line.
     """
     path = root / PARAMS_FILE
-    document = read_yaml(path)
-    try:
-        # As JSON, because strict validation of Python values takes no mapping for a section.
-        params = TypeAdapter(Params).validate_json(json.dumps(document, default=str))
-    except ValidationError as error:
-        problems = [_problem(path, document, item) for item in error.errors()]
-        raise ConfigError("\n".join(problems)) from error
-    _check_values(path, document, params)
-    return params
-
-
-def read_yaml(path: Path) -> CommentedMap:
-    """Read a YAML mapping, keeping comments and line numbers.
-
-    Raises:
-        ConfigError: it is missing or not a YAML mapping.
-    """
-    try:
-        document = YAML().load(path.read_text())
-    except FileNotFoundError as error:
+    if not path.exists():
         raise ConfigError(
             f"{path}: expected a workspace's parameters, found no such file; "
             "go to a workspace or make one with `ptefoundry init DIR`"
-        ) from error
-    except MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"{path}{line}: expected YAML, found {error.problem}") from error
-    if not isinstance(document, CommentedMap):
-        raise ConfigError(f"{path}: expected a mapping with sections, found {type(document)}")
-    return document
+        )
+    document = read_yaml(path)
+    params = check_types(path, document, Params)
+    _check_values(path, document, params)
+    return params
 
 
 def _check_values(path: Path, document: CommentedMap, params: Params) -> None:
     """Rules that a type cannot say; the first broken one is raised."""
 
     def where(*location: str) -> str:
-        return f"{path}:{_line(document, location)}: {'.'.join(location)}"
+        return f"{path}:{line_of(document, location)}: {'.'.join(location)}"
 
     if not _BUNDLE_NAME.fullmatch(params.bundle.name):
         raise ConfigError(
@@ -252,27 +252,3 @@ def _check_smoke(where: Any, params: Params) -> None:
             f"{where('smoke', 'tokens')}: expected 1 to less than the context_length of {room}, "
             f"found {params.smoke.tokens}"
         )
-
-
-def _problem(path: Path, document: CommentedMap, item: Any) -> str:
-    """One of pydantic's errors as file, line, field and advice."""
-    location = tuple(str(part) for part in item["loc"])
-    field = ".".join(location) or "(top level)"
-    prefix = f"{path}:{_line(document, location)}: {field}"
-    if item["type"] == "unexpected_keyword_argument":
-        return f"{prefix}: expected only known keys, found {location[-1]!r}; remove or correct it"
-    if item["type"] == "missing":
-        return f"{prefix}: expected this key, found none; add it"
-    return f"{prefix}: {item['msg']}, found {item['input']!r}"
-
-
-def _line(document: CommentedBase, location: tuple[str, ...]) -> int:
-    """Line of the deepest existing part of a location, counted from 1."""
-    line = 0
-    node: Any = document
-    for part in location:
-        if not isinstance(node, CommentedMap) or part not in node:
-            break
-        line = node.lc.key(part)[0]
-        node = node[part]
-    return line + 1
