@@ -24,6 +24,8 @@ MEASURED_FILE = "measured.json"
 FORMAT_VERSION = 1
 STORED_WEIGHTS = "stored_weights"
 """Key of a backend: what its data files store, as `ptefoundry.bundle.weights` lists it."""
+EXPORTER = "exporter"
+"""Key of a backend: package -> version of what wrote its programs."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from ptefoundry.errors import ConfigError, ObjectMissingError, RegistryError
 from ptefoundry.registry.documents import replace_document
+from ptefoundry.registry.modelpack import BUNDLE_TYPE
 from ptefoundry.registry.names import INDEX_KEY, Reference, parse_reference
 from ptefoundry.registry.oci import (
     DOCUMENT_LIMIT,
@@ -18,8 +19,6 @@ from ptefoundry.registry.oci import (
 from ptefoundry.registry.refs import VersionRef
 from ptefoundry.registry.store.interface import Store
 
-BUNDLE_TYPE = "application/vnd.ptefoundry.bundle.v1+json"
-"""artifactType of a version's index."""
 REF_NAME = "org.opencontainers.image.ref.name"
 
 

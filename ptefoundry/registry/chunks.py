@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptefoundry.digest import canonical_json
-from ptefoundry.errors import RegistryError
+from ptefoundry.errors import ArtifactError, RegistryError
 from ptefoundry.registry.oci import parse_object
 
 CHUNK_SIZE = 8 << 20
@@ -55,13 +55,39 @@ class ChunkList:
         return canonical_json(fields)
 
 
-def hash_chunks(path: Path, *, chunk_size: int = CHUNK_SIZE) -> ChunkList:
-    """The chunk list of a file."""
-    digests = []
-    with path.open("rb") as file:
-        while chunk := file.read(chunk_size):
-            digests.append(hashlib.sha256(chunk).hexdigest())
-    return ChunkList(chunk_size, tuple(digests))
+def has_chunk_list(size: int) -> bool:
+    """Whether a file of `size` bytes has a chunk list."""
+    return size > CHUNK_SIZE
+
+
+def hash_chunks(path: Path, *, size: int, sha256: str) -> ChunkList:
+    """Read a file once: check that it is the one meant, and hash its pieces.
+
+    Args:
+        path: the file.
+        size: bytes that it must have.
+        sha256: digest in hex that it must have.
+
+    Raises:
+        ArtifactError: it is missing or another file.
+    """
+    whole, digests, found = hashlib.sha256(), [], 0
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK_SIZE):
+                whole.update(chunk)
+                digests.append(hashlib.sha256(chunk).hexdigest())
+                found += len(chunk)
+    except OSError as error:
+        raise ArtifactError(
+            f"{path}: expected a file ({error}); build or pull the bundle again"
+        ) from error
+    if (found, whole.hexdigest()) != (size, sha256):
+        raise ArtifactError(
+            f"{path}: expected {size} bytes of sha256 {sha256}, found {found} of "
+            f"{whole.hexdigest()}; it was altered, build or pull the bundle again"
+        )
+    return ChunkList(CHUNK_SIZE, tuple(digests))
 
 
 def parse_chunk_list(data: bytes, *, size: int, where: str) -> ChunkList:
