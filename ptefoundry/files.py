@@ -33,7 +33,7 @@ def atomic_writer(path: Path, *, check: Callable[[Path], None] | None = None) ->
             check(temporary)
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -138,6 +138,15 @@ def place(source: Path, target: Path) -> None:
     temporary.replace(target)
 
 
+def sync(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _copy(source: Path, target: Path) -> None:
     with source.open("rb") as reader, atomic_writer(target) as writer:
         while chunk := reader.read(1 << 20):
@@ -148,15 +157,7 @@ def _sync_tree(folder: Path) -> None:
     """Write what is in `folder` to the disk, so that a rename never outruns its files."""
     for path in (*folder.rglob("*"), folder):
         if not path.is_symlink():
-            _sync_folder(path)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            sync(path)
 
 
 def _umask() -> int:

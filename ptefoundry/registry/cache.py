@@ -27,6 +27,7 @@ from ptefoundry.registry.disk import is_locked, lock_file
 from ptefoundry.registry.names import hex_of
 from ptefoundry.registry.partials import Partial, arrived
 from ptefoundry.registry.verified import VerifiedFiles
+from ptefoundry.workspace import cache_folder
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +43,11 @@ class CachedBlob:
     last_use: float
     """Seconds since 1970."""
     path: Path
+
+
+def user_cache() -> "BlobCache":
+    """The cache that all workspaces of this user share."""
+    return BlobCache(cache_folder() / "registry")
 
 
 class BlobCache:
@@ -167,8 +173,7 @@ class BlobCache:
             return True
         found = hash_file(path)
         if found == hex_of(digest):
-            durable = self.verified.is_durable(path, digest)
-            self.verified.remember(path, digest, durable=durable)
+            self.verified.remember(path, digest, durable=False)
             return True
         _log.warning(
             "%s: was altered on the disk: expected sha256 %s, found %s; it is dropped from the "

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ptefoundry.errors import DigestMismatchError, RegistryError, StoreError
-from ptefoundry.registry.chunks import Chunk, ChunkList
 from ptefoundry.registry.names import blob_key, hex_of
 from ptefoundry.registry.partials import Partial
+from ptefoundry.registry.pieces import Chunk, ChunkList
 from ptefoundry.registry.store.interface import Store
 from ptefoundry.registry.workers import Attempt
 
@@ -33,14 +33,14 @@ _WRITEBACK_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Blob:
+class WantedBlob:
     """What a manifest says of a blob."""
 
     digest: str
     """`sha256:<hex>`"""
     size: int
     """Bytes."""
-    chunks: "Blob | None" = None
+    chunks: "WantedBlob | None" = None
     """The blob that holds its chunk list, if it has one."""
 
     @property
@@ -49,7 +49,7 @@ class Blob:
         return self.chunks is not None and self.size >= _CHUNKED_FROM
 
 
-def whole(blob: Blob) -> Chunk:
+def whole(blob: WantedBlob) -> Chunk:
     """A blob as one chunk."""
     return Chunk(0, 0, blob.size, hex_of(blob.digest))
 
@@ -76,7 +76,7 @@ class RangeJob:
     """Fetches neighbouring chunks of a blob by one request, or more after failures."""
 
     store: Store
-    blob: Blob
+    blob: WantedBlob
     partial: Partial
     chunks: Sequence[Chunk]
     """Those to fetch, each beginning where the one before ends."""
@@ -173,7 +173,7 @@ class ParallelDownload:
     """A blob that is fetched chunk by chunk."""
 
     def __init__(
-        self, store: Store, blob: Blob, chunks: ChunkList, partial: Partial, tally: Tally
+        self, store: Store, blob: WantedBlob, chunks: ChunkList, partial: Partial, tally: Tally
     ) -> None:
         self._store, self._blob, self._partial, self._tally = store, blob, partial, tally
         self._chunks = chunks.chunks(blob.size)

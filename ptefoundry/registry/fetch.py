@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from ptefoundry.errors import DigestMismatchError, RegistryError
 from ptefoundry.registry.cache import BlobCache
-from ptefoundry.registry.chunks import ChunkList, parse_chunk_list
 from ptefoundry.registry.disk import check_room
-from ptefoundry.registry.download import Blob, ParallelDownload, RangeJob, Tally, whole
+from ptefoundry.registry.download import ParallelDownload, RangeJob, Tally, WantedBlob, whole
 from ptefoundry.registry.names import blob_key
 from ptefoundry.registry.oci import DOCUMENT_LIMIT
 from ptefoundry.registry.partials import Partial
+from ptefoundry.registry.pieces import ChunkList, parse_chunk_list
 from ptefoundry.registry.store.interface import Store
 from ptefoundry.registry.workers import THREADS, Attempt, Crew, Patience
 from ptefoundry.report import Advance, progress
@@ -39,7 +39,7 @@ class Fetched:
 
 def fetch_blobs(
     store: Store,
-    blobs: Iterable[Blob],
+    blobs: Iterable[WantedBlob],
     cache: BlobCache,
     *,
     threads: int = THREADS,
@@ -105,7 +105,7 @@ class _Fetching:
     meter: _Meter
     threads: int
 
-    def run(self, blobs: list[Blob]) -> None:
+    def run(self, blobs: list[WantedBlob]) -> None:
         """Fetch blobs that are missing; what others are fetching comes last."""
         while True:
             busy = self._fetch_small([blob for blob in blobs if not blob.parallel])
@@ -120,7 +120,7 @@ class _Fetching:
             self._wait_for(busy)
             blobs = busy
 
-    def _fetch_small(self, blobs: list[Blob]) -> list[Blob]:
+    def _fetch_small(self, blobs: list[WantedBlob]) -> list[WantedBlob]:
         """Fetch by one request each; returns those that somebody else is fetching."""
         if not blobs:
             return []
@@ -132,7 +132,7 @@ class _Fetching:
                 job.release()
         return [job.blob for job in jobs if job.busy]
 
-    def _fetch_large(self, blob: Blob) -> bool:
+    def _fetch_large(self, blob: WantedBlob) -> bool:
         """Fetch by several requests at once; False if somebody else is fetching it."""
         partial = self.cache.lock_partial(blob.digest)
         if partial is None:
@@ -146,7 +146,7 @@ class _Fetching:
         finally:
             partial.release()
 
-    def _fetch_chunks(self, blob: Blob, partial: Partial) -> None:
+    def _fetch_chunks(self, blob: WantedBlob, partial: Partial) -> None:
         chunks = self._chunk_list(blob)
         download = ParallelDownload(self.store, blob, chunks, partial, self.meter.tally)
         try:
@@ -162,7 +162,7 @@ class _Fetching:
             f"{_DISK_TRIES} times; the disk or the memory of this machine is broken"
         )
 
-    def _chunk_list(self, blob: Blob) -> ChunkList:
+    def _chunk_list(self, blob: WantedBlob) -> ChunkList:
         assert blob.chunks is not None
         key = f"{self.store.url}{blob_key(blob.chunks.digest)}"
         data = self.cache.read(blob.chunks.digest, blob.chunks.size)
@@ -170,7 +170,7 @@ class _Fetching:
             raise RegistryError(f"{key}: expected it in the cache, where it was put; run again")
         return parse_chunk_list(data, size=blob.size, where=key)
 
-    def _wait_for(self, busy: list[Blob]) -> None:
+    def _wait_for(self, busy: list[WantedBlob]) -> None:
         """Wait until one of these blobs is there, or nobody fetches it any more."""
         time.sleep(_WAIT_S)
         while all(self.cache.is_arriving(blob.digest) for blob in busy):
@@ -181,7 +181,7 @@ class _Fetching:
 class _SmallJob:
     """Fetches a blob by one request, going on after what is there already."""
 
-    def __init__(self, store: Store, blob: Blob, cache: BlobCache, tally: Tally) -> None:
+    def __init__(self, store: Store, blob: WantedBlob, cache: BlobCache, tally: Tally) -> None:
         self.blob = blob
         self.busy = False
         """Somebody else is fetching it."""
@@ -230,7 +230,7 @@ class _SmallJob:
         return True
 
 
-def _is_there(blob: Blob, cache: BlobCache, partial: Partial, tally: Tally) -> bool:
+def _is_there(blob: WantedBlob, cache: BlobCache, partial: Partial, tally: Tally) -> bool:
     """Whether somebody completed the blob before `partial` was locked."""
     if cache.take(blob.digest, blob.size) is None:
         return False
@@ -239,13 +239,13 @@ def _is_there(blob: Blob, cache: BlobCache, partial: Partial, tally: Tally) -> b
     return True
 
 
-def _unique(blobs: Iterable[Blob]) -> list[Blob]:
+def _unique(blobs: Iterable[WantedBlob]) -> list[WantedBlob]:
     """Each digest once, in order; the one with a chunk list if only some have it.
 
     Raises:
         RegistryError: one digest is said to have two sizes, or a chunk list is too large.
     """
-    found: dict[str, Blob] = {}
+    found: dict[str, WantedBlob] = {}
     for blob in blobs:
         known = found.setdefault(blob.digest, blob)
         if known.size != blob.size:
@@ -262,7 +262,7 @@ def _unique(blobs: Iterable[Blob]) -> list[Blob]:
     return list(found.values())
 
 
-def _check_room(missing: list[Blob], cache: BlobCache) -> None:
+def _check_room(missing: list[WantedBlob], cache: BlobCache) -> None:
     """Check that all of it has room, less what has arrived; raises DiskFullError."""
     size = sum(blob.size - cache.arrived(blob.digest, blob.size) for blob in missing)
     check_room(cache.partials, size, what=f"a download of {len(missing)} blobs")

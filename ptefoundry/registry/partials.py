@@ -125,7 +125,10 @@ class Partial:
     def _allocate(self, size: int) -> None:
         check_room(self.path.parent, size, what=self.path.name)
         try:
-            os.posix_fallocate(self._file, 0, size)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(self._file, 0, size)
+            else:
+                os.ftruncate(self._file, size)
         except OSError as error:
             os.ftruncate(self._file, 0)
             raise explain_full(error, self.path, size) from error

@@ -56,11 +56,6 @@ class VerifiedFiles:
             return False
         return note == _describe(status, digest)
 
-    def is_durable(self, path: Path, digest: str) -> bool:
-        """Whether `knows` holds and the bytes are on the disk."""
-        note = self._read(path.stat(), fresh=False)
-        return note is not None and note.get("boot") == "" and self.knows(path, digest)
-
     def touch(self, status: os.stat_result) -> None:
         """Note that a file is used now."""
         try:

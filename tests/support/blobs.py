@@ -3,9 +3,9 @@
 import random
 
 from ptefoundry.digest import hash_bytes
-from ptefoundry.registry.chunks import ChunkList
-from ptefoundry.registry.download import Blob
+from ptefoundry.registry.download import WantedBlob
 from ptefoundry.registry.names import blob_key
+from ptefoundry.registry.pieces import ChunkList
 from ptefoundry.registry.store.interface import Store
 
 
@@ -14,14 +14,14 @@ def make_bytes(size: int, seed: int = 0) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
-def put_blob(store: Store, data: bytes, *, chunk_size: int | None = None) -> Blob:
+def put_blob(store: Store, data: bytes, *, chunk_size: int | None = None) -> WantedBlob:
     """Store a blob, with its chunk list if it is to have one."""
     digest = f"sha256:{hash_bytes(data)}"
     store.create(blob_key(digest), data)
     if chunk_size is None:
-        return Blob(digest=digest, size=len(data))
+        return WantedBlob(digest=digest, size=len(data))
     listed = ChunkList(
         chunk_size,
         tuple(hash_bytes(data[at : at + chunk_size]) for at in range(0, len(data), chunk_size)),
     )
-    return Blob(digest=digest, size=len(data), chunks=put_blob(store, listed.to_bytes()))
+    return WantedBlob(digest=digest, size=len(data), chunks=put_blob(store, listed.to_bytes()))
