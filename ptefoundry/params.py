@@ -125,6 +125,16 @@ class TrustKeyParams:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class RegistryParams:
+    """`registry`: where bundles are published to and pulled from."""
+
+    url: str | None = None
+    """`file:PATH`, `s3://bucket/prefix` or `https://...`."""
+    endpoint_url: str | None = None
+    """Address of an S3-compatible store other than AWS."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class TrustParams:
     """`trust`: what is demanded of a registry; see docs/trust.md."""
 
@@ -143,6 +153,7 @@ class Params:
     adapters: dict[str, AdapterParams]
     backends: BackendParams
     smoke: SmokeParams
+    registry: RegistryParams = RegistryParams()
     trust: TrustParams = TrustParams()
 
 

@@ -94,33 +94,47 @@ def load_manifest(bundle: Path) -> Manifest:
     """
     path = bundle / MANIFEST_FILE
     try:
-        fields = json.loads(path.read_text())
-        version = fields.get("format_version")
-        if version != FORMAT_VERSION:
-            raise ArtifactError(
-                f"{path}: format_version: expected {FORMAT_VERSION}, found {version}; "
-                "use a newer ptefoundry"
-            )
-        fields["files"] = tuple(FileEntry(**entry) for entry in fields["files"])
-        fields["variants"] = tuple(
-            Variant(**{**entry, "data": tuple(entry["data"])}) for entry in fields["variants"]
-        )
-        manifest = Manifest(**fields)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        fields = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(
             f"{path}: expected a bundle's manifest ({error!r}); build or pull the bundle again"
         ) from error
-    _check_paths(path, manifest)
+    return parse_manifest(fields, where=str(path))
+
+
+def parse_manifest(fields: Any, *, where: str) -> Manifest:
+    """A manifest from its JSON value.
+
+    Raises:
+        ArtifactError: it is none, of a newer format, or a path in it leaves the bundle.
+    """
+    try:
+        version = fields["format_version"]
+        if version != FORMAT_VERSION:
+            raise ArtifactError(
+                f"{where}: format_version: expected {FORMAT_VERSION}, found {version}; "
+                "use a newer ptefoundry"
+            )
+        files = tuple(FileEntry(**entry) for entry in fields["files"])
+        variants = tuple(
+            Variant(**{**entry, "data": tuple(entry["data"])}) for entry in fields["variants"]
+        )
+        manifest = Manifest(**{**fields, "files": files, "variants": variants})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(
+            f"{where}: expected a bundle's manifest ({error!r}); build or pull the bundle again"
+        ) from error
+    _check_paths(where, manifest)
     return manifest
 
 
-def _check_paths(path: Path, manifest: Manifest) -> None:
+def _check_paths(where: str, manifest: Manifest) -> None:
     listed = {entry.path for entry in manifest.files}
     for entry in manifest.files:
         parts = PurePosixPath(entry.path).parts
         if not parts or parts[0] == "/" or ".." in parts or "\\" in entry.path:
-            raise ArtifactError(f"{path}: files: expected a relative path, found {entry.path!r}")
+            raise ArtifactError(f"{where}: files: expected a relative path, found {entry.path!r}")
     for variant in manifest.variants:
         for name in (variant.program, *variant.data):
             if name not in listed:
-                raise ArtifactError(f"{path}: variants: expected a listed file, found {name!r}")
+                raise ArtifactError(f"{where}: variants: expected a listed file, found {name!r}")

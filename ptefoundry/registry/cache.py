@@ -21,8 +21,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ptefoundry.digest import hash_file
+from ptefoundry.digest import hash_bytes, hash_file
 from ptefoundry.errors import RegistryError
+from ptefoundry.files import write_bytes
 from ptefoundry.registry.disk import is_locked, lock_file
 from ptefoundry.registry.names import hex_of
 from ptefoundry.registry.partials import Partial, arrived
@@ -125,6 +126,15 @@ class BlobCache:
         """A small blob's bytes; see `take`."""
         path = self.take(digest, size)
         return None if path is None else path.read_bytes()
+
+    def put(self, data: bytes) -> str:
+        """Keep small content that came from elsewhere; returns its digest."""
+        digest = f"sha256:{hash_bytes(data)}"
+        if self.take(digest, len(data)) is None:
+            write_bytes(self.path(digest), data)
+            self.path(digest).chmod(0o444)
+            self.verified.remember(self.path(digest), digest, durable=True)
+        return digest
 
     def lock_partial(self, digest: str) -> Partial | None:
         """A blob's part that has arrived so far, locked; None if somebody is fetching it."""

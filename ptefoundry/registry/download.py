@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ptefoundry.errors import DigestMismatchError, RegistryError, StoreError
+from ptefoundry.registry.chunks import Chunk, ChunkList
 from ptefoundry.registry.names import blob_key, hex_of
 from ptefoundry.registry.partials import Partial
-from ptefoundry.registry.pieces import Chunk, ChunkList
 from ptefoundry.registry.store.interface import Store
 from ptefoundry.registry.workers import Attempt
 

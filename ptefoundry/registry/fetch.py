@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from ptefoundry.errors import DigestMismatchError, RegistryError
 from ptefoundry.registry.cache import BlobCache
+from ptefoundry.registry.chunks import ChunkList, parse_chunk_list
 from ptefoundry.registry.disk import check_room
 from ptefoundry.registry.download import ParallelDownload, RangeJob, Tally, WantedBlob, whole
 from ptefoundry.registry.names import blob_key
 from ptefoundry.registry.oci import DOCUMENT_LIMIT
 from ptefoundry.registry.partials import Partial
-from ptefoundry.registry.pieces import ChunkList, parse_chunk_list
 from ptefoundry.registry.store.interface import Store
 from ptefoundry.registry.workers import THREADS, Attempt, Crew, Patience
 from ptefoundry.report import Advance, progress

@@ -3,9 +3,9 @@
 import random
 
 from ptefoundry.digest import hash_bytes
+from ptefoundry.registry.chunks import ChunkList
 from ptefoundry.registry.download import WantedBlob
 from ptefoundry.registry.names import blob_key
-from ptefoundry.registry.pieces import ChunkList
 from ptefoundry.registry.store.interface import Store
 
 
