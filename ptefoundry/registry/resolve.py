@@ -92,7 +92,7 @@ def _resolve_channel(
             "there is"
         )
     where = f"{store.url}{channel_key(reference.name, reference.channel)}"
-    check_current(found.record, policy=policy, now=clock(), where=where)
+    check_current(found.record, found.data, policy=policy, now=clock(), where=where)
     seen.admit(found.record, found.data, where=where)
     record = found.record
     return Resolved(

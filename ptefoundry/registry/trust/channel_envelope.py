@@ -13,7 +13,7 @@ from ptefoundry.registry.documents import FORMAT_VERSION, parse_time, read_field
 from ptefoundry.registry.names import check_channel, check_name, check_version
 from ptefoundry.registry.trust.dsse import Envelope, read_envelope, sign_payload
 from ptefoundry.registry.trust.keys import Signer
-from ptefoundry.registry.trust.policy import TrustedKey, TrustPolicy
+from ptefoundry.registry.trust.policy import TrustPolicy
 
 PAYLOAD_TYPE = "application/vnd.ptefoundry.channel.v1+json"
 RECORD_LIMIT = 64 << 10
@@ -65,11 +65,12 @@ def parse_record(
     channel: str,
     policy: TrustPolicy | None,
     where: str,
-    now: float | None = None,
 ) -> ChannelRecord:
     """Read a record: first its signature, then what it says, then whether that was asked for.
 
-    Whether it is the newest is for `check_current` and `SeenRecords` to say.
+    Its key must have counted when it was made, so that the history stays readable when
+    keys change. Whether a record may be acted upon is for `check_current` and
+    `SeenRecords` to say.
 
     Args:
         data: the record's bytes.
@@ -77,8 +78,6 @@ def parse_record(
         channel: that was asked for.
         policy: who may sign; None: signatures are not looked at.
         where: names the record in errors.
-        now: seconds since 1970, when the signing key must count; None for records of the
-            history, whose key must have counted when they were made.
 
     Raises:
         TrustError: no trusted key has signed it, or it is of another bundle or channel.
@@ -87,25 +86,27 @@ def parse_record(
     envelope = read_envelope(data, limit=RECORD_LIMIT, where=where)
     if envelope.to_bytes() != data:
         raise RegistryError(f"{where}: expected canonical JSON, found it written in another way")
-    signed_by = _verify(envelope, policy, name, now, where)
+    _verify(envelope, policy, name, None, where)
     record = _read_payload(envelope.payload, where=where)
     if (record.name, record.channel) != (name, channel):
         raise TrustError(
             f"{where}: expected a record of {name}:{channel}, found one of "
             f"{record.name}:{record.channel}"
         )
-    if signed_by is not None and now is None:
-        signed_by.check_time(parse_time(record.time, where=where), where=where)
+    _verify(envelope, policy, name, parse_time(record.time, where=where), where)
     return record
 
 
 def check_current(
-    record: ChannelRecord, *, policy: TrustPolicy | None, now: float, where: str
+    record: ChannelRecord, data: bytes, *, policy: TrustPolicy | None, now: float, where: str
 ) -> None:
-    """Refuse a record that has expired, or under a policy one that never does.
+    """Refuse a record that has expired; under a policy also one that never does.
+
+    Its key must count now as well: an old one could have dated the record back.
 
     Args:
         record: what the channel's pointer holds.
+        data: its bytes.
         policy: what the client demands.
         now: seconds since 1970.
         where: names the record in errors.
@@ -113,6 +114,7 @@ def check_current(
     Raises:
         TrustError: it is not to be believed any more.
     """
+    _verify(read_envelope(data, limit=RECORD_LIMIT, where=where), policy, record.name, now, where)
     if record.expires is None:
         if policy is not None and policy.require_expiry:
             raise TrustError(
@@ -129,18 +131,17 @@ def check_current(
 
 
 def _verify(
-    envelope: Envelope, policy: TrustPolicy | None, name: str, now: float | None, where: str
-) -> TrustedKey | None:
-    if policy is None:
-        if envelope.payload_type != PAYLOAD_TYPE:
-            raise RegistryError(
-                f"{where}: payloadType: expected {PAYLOAD_TYPE}, found "
-                f"{envelope.payload_type!r:.80}"
-            )
-        return None
-    if now is None:
-        return policy.verify(envelope, PAYLOAD_TYPE, name=name, where=where)
-    return policy.verify_at(envelope, PAYLOAD_TYPE, name=name, at=now, where=where)
+    envelope: Envelope, policy: TrustPolicy | None, name: str, at: float | None, where: str
+) -> None:
+    """Verify the signature, by a key that counts at that time, None: whenever."""
+    if envelope.payload_type != PAYLOAD_TYPE:
+        raise RegistryError(
+            f"{where}: payloadType: expected {PAYLOAD_TYPE}, found {envelope.payload_type!r:.80}"
+        )
+    if policy is not None and at is None:
+        policy.verify(envelope, PAYLOAD_TYPE, name=name, where=where)
+    elif policy is not None and at is not None:
+        policy.verify_at(envelope, PAYLOAD_TYPE, name=name, at=at, where=where)
 
 
 def _read_payload(payload: bytes, *, where: str) -> ChannelRecord:

@@ -46,10 +46,12 @@ def _next(record: ChannelRecord, *, signers=(SIGNER,), **changes) -> ChannelReco
     return replace(record, number=record.number + 1, previous=previous, **changes)
 
 
-def _parse(data: bytes, policy: TrustPolicy | None = POLICY, now: float | None = NOW):
-    return parse_record(
-        data, name="assistant", channel="stable", policy=policy, where="here", now=now
-    )
+def _parse(data: bytes, policy: TrustPolicy | None = POLICY) -> ChannelRecord:
+    return parse_record(data, name="assistant", channel="stable", policy=policy, where="here")
+
+
+def _check(record: ChannelRecord, policy: TrustPolicy | None, now: float, signers=(SIGNER,)):
+    check_current(record, record.to_bytes(signers), policy=policy, now=now, where="here")
 
 
 @pytest.mark.parametrize("signers", [(SIGNER,), (OTHER, SIGNER)])
@@ -147,38 +149,38 @@ def test_malformed_record_is_neither_made_nor_read(changes, problem: str) -> Non
 
 
 def test_expired_record_is_refused() -> None:
-    check_current(FIRST, policy=POLICY, now=NOW + 7 * DAY - 1, where="here")
+    _check(FIRST, POLICY, NOW + 7 * DAY - 1)
     for policy in (POLICY, None):
         with pytest.raises(TrustError, match=r"here: .*number 1, which expired on 2027-01-22"):
-            check_current(FIRST, policy=policy, now=NOW + 7 * DAY, where="here")
+            _check(FIRST, policy, NOW + 7 * DAY)
 
 
 def test_policy_demands_that_records_expire() -> None:
     record = replace(FIRST, expires=None)
-    check_current(record, policy=None, now=NOW, where="here")
-    check_current(record, policy=replace(POLICY, require_expiry=False), now=NOW, where="here")
+    _check(record, None, NOW)
+    _check(record, replace(POLICY, require_expiry=False), NOW)
     with pytest.raises(TrustError, match="require_expiry"):
-        check_current(record, policy=POLICY, now=NOW, where="here")
+        _check(record, POLICY, NOW)
 
 
 def test_keys_count_in_their_time() -> None:
-    """Two keys at once, and an old one that signed the history."""
+    """Two keys at once, and an old one that has signed the history."""
     old = TrustedKey(key=SIGNER.public, not_after=NOW + DAY)
     new = TrustedKey(key=OTHER.public, not_before=NOW - DAY)
     policy = TrustPolicy(keys=(old, new))
-    by_old, by_new = FIRST.to_bytes([SIGNER]), FIRST.to_bytes([OTHER])
-    assert _parse(by_old, policy) == _parse(by_new, policy) == FIRST
+    for signers in ([SIGNER], [OTHER], [SIGNER, OTHER]):
+        assert _parse(FIRST.to_bytes(signers), policy) == FIRST
+        _check(FIRST, policy, NOW, signers)
+    # The history stays readable, but what the old key has signed is acted upon no longer.
     with pytest.raises(TrustError, match="counted until 2027-01-16"):
-        _parse(by_old, policy, now=NOW + DAY + 1)
+        _check(FIRST, policy, NOW + DAY + 1, [SIGNER])
+    _check(FIRST, policy, NOW + DAY + 1, [SIGNER, OTHER])
+    late, early = (replace(FIRST, time=format_time(NOW + days * DAY)) for days in (2, -2))
+    assert _parse(late.to_bytes([SIGNER, OTHER]), policy) == late
+    with pytest.raises(TrustError, match="counted until 2027-01-16"):
+        _parse(late.to_bytes([SIGNER]), policy)
     with pytest.raises(TrustError, match="counts from 2027-01-14"):
-        _parse(by_new, policy, now=NOW - DAY - 1)
-    both = FIRST.to_bytes([SIGNER, OTHER])
-    assert _parse(both, policy, now=NOW + 2 * DAY) == FIRST
-    # The history: what counts is when a record was made.
-    assert _parse(by_old, policy, now=None) == FIRST
-    late = replace(FIRST, time=format_time(NOW + 2 * DAY)).to_bytes([SIGNER])
-    with pytest.raises(TrustError, match="counted until"):
-        _parse(late, policy, now=None)
+        _parse(early.to_bytes([OTHER]), policy)
 
 
 def test_older_record_than_seen_is_refused(tmp_path: Path) -> None:
