@@ -8,7 +8,7 @@ import typer
 
 from ptefoundry.errors import FoundryError
 
-from . import adapter, build, cache, doctor, init, inspect, plan, run, template, verify
+from . import adapter, build, cache, doctor, init, inspect, keys, plan, run, template, verify
 
 INTERRUPTED = 130
 _UNEXPECTED = 1
@@ -50,6 +50,7 @@ app.command("verify")(verify.verify)
 app.command("run")(run.run)
 app.add_typer(template.app)
 app.add_typer(cache.app)
+app.add_typer(keys.app)
 app.command("doctor")(doctor.doctor)
 
 

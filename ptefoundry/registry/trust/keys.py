@@ -4,6 +4,8 @@ Private keys are PKCS8 PEM, public keys SubjectPublicKeyInfo PEM. A key's id is 
 SHA-256 of its public PEM, as OpenSSF model-signing puts it into a signature's hint.
 """
 
+import base64
+import hashlib
 import os
 import tempfile
 from dataclasses import dataclass, field
@@ -33,6 +35,14 @@ class PublicKey:
     pem: bytes
     """SubjectPublicKeyInfo as PEM."""
     _key: ec.EllipticCurvePublicKey = field(repr=False, compare=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """`SHA256:` and base64 of the digest of the key in DER, as pins of keys are written."""
+        der = self._key.public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        return f"SHA256:{base64.b64encode(hashlib.sha256(der).digest()).decode()}"
 
     def holds(self, signature: bytes, data: bytes) -> bool:
         """Whether `signature` (DER) is this key's signature of `data`."""
@@ -79,8 +89,13 @@ def write_key_pair(signer: Signer, private: Path, public: Path, passphrase: byte
     """Write a key to two new files; the private one can be read by its owner only.
 
     Raises:
-        ConfigError: one of them is there already; keys are never overwritten.
+        ConfigError: one of them is there already, or both are one; keys are never overwritten.
     """
+    if private == public:
+        raise ConfigError(
+            f"{private}: expected another name for the private key, found that of the public one: "
+            "choose one that does not end with .pub"
+        )
     for path in (private, public):
         if path.exists():
             raise ConfigError(
@@ -140,6 +155,18 @@ def load_public_key(source: str, *, where: str = "key") -> PublicKey:
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise ConfigError(f"{where}: expected an ECDSA key on P-256, found another kind")
     return _public(key)
+
+
+def load_either_key(source: str, passphrase: bytes | None = None, *, where: str) -> PublicKey:
+    """The public key of a private or public one.
+
+    Raises:
+        ConfigError: it is neither, or not on P-256, or its passphrase does not fit.
+    """
+    pem, _ = _read(source, where)
+    if b"PRIVATE KEY" in pem:
+        return load_signer(source, passphrase, where=where).public
+    return load_public_key(source, where=where)
 
 
 def is_pem(text: str) -> bool:
