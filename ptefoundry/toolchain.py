@@ -48,7 +48,8 @@ _SECTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "link": (("stages.signatures", "stages.link"), ()),
     "runner": (("stages.build_runner",), ("cmake", "executorch", "ninja", "torch")),
     "smoke": (("stages.smoke",), ()),
-    "bundle": (("stages.bundle",), ()),
+    # Its manifest says what the programs were exported with.
+    "bundle": (("stages.bundle",), ("executorch", "torch", "torchao")),
 }
 
 _IMPORT = re.compile(
@@ -77,17 +78,22 @@ def current_toolchain() -> dict[str, dict[str, str]]:
 
 def describe_section(section: str) -> dict[str, str]:
     """One section of the toolchain of this installation."""
-    names, packages = _SECTIONS[section]
+    names, _ = _SECTIONS[section]
     modules = [f"ptefoundry.{name}" for name in names]
     unused = _NO_EFFECT | _UNUSED.get(section, {"ptefoundry.base.sources"})
     facts = {
         "code": _code_digest(modules, unused),
         "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
     }
-    facts |= {package: _version(package) for package in packages}
+    facts |= package_versions(section)
     if section == "runner":
         facts |= {"sources": runner_sources_digest(), "compiler": _compiler_version()}
     return facts
+
+
+def package_versions(section: str) -> dict[str, str]:
+    """The packages that a section depends on, in the versions that are installed."""
+    return {package: _version(package) for package in _SECTIONS[section][1]}
 
 
 def pin_toolchain(root: Path) -> bool:

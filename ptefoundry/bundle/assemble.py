@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ptefoundry.bundle.manifest import (
+    EXPORTER,
     MANIFEST_FILE,
     MEASURED_FILE,
     STORED_WEIGHTS,
@@ -20,6 +21,7 @@ from ptefoundry.files import assembled_folder, place, write_json
 from ptefoundry.lowering.build import BASE_PROGRAM
 from ptefoundry.lowering.foundation import FOUNDATION_FILE, load_foundation
 from ptefoundry.params import Params
+from ptefoundry.toolchain import package_versions
 from ptefoundry.workspace import BASE_VARIANT, Workspace
 
 _BACKEND = "xnnpack"
@@ -46,7 +48,7 @@ def assemble_bundle(workspace: Workspace, params: Params, into: Path) -> None:
                 name: _origin(adapter.source, adapter.digest)
                 for name, adapter in sorted(params.adapters.items())
             },
-            backends={_BACKEND: asdict(params.backends.xnnpack) | _stored(workspace)},
+            backends={_BACKEND: _describe_backend(workspace, params)},
             files=tuple(_list_files(folder)),
             variants=tuple(variants),
         )
@@ -78,10 +80,13 @@ def _place_files(workspace: Workspace, params: Params, folder: Path) -> list[Var
     ]
 
 
-def _stored(workspace: Workspace) -> dict[str, object]:
-    """What became of the base's weights, beside the options that asked for it."""
+def _describe_backend(workspace: Workspace, params: Params) -> dict[str, object]:
+    """The options, what became of the base's weights with them, and what exported them."""
     foundation = load_foundation(workspace.artifacts / "foundation" / _BACKEND)
-    return {STORED_WEIGHTS: [asdict(weights) for weights in list_weights(foundation)]}
+    return asdict(params.backends.xnnpack) | {
+        EXPORTER: package_versions("bundle"),
+        STORED_WEIGHTS: [asdict(weights) for weights in list_weights(foundation)],
+    }
 
 
 def _measured(workspace: Workspace, variant: Variant, folder: Path) -> dict[str, object]:

@@ -25,7 +25,7 @@ from ptefoundry.errors import ArtifactError
 from ptefoundry.lowering.pte import Program, read_pte
 from ptefoundry.registry.chunks import has_chunk_list, hash_chunks
 from ptefoundry.registry.content import Blob, blob_of
-from ptefoundry.registry.facts import Facts, runtime_range
+from ptefoundry.registry.facts import Facts, read_facts, runtime_range
 from ptefoundry.registry.modelpack import (
     BUNDLE_TYPE,
     CONFIG_TYPE,
@@ -186,14 +186,14 @@ def _facts(folder: Path, bundle: Manifest, variant: Variant, *, size: int) -> Fa
     foundation = next(iter(variant.data), None)
     executorch = bundle.backends.get(variant.backend, {}).get(EXPORTER, {}).get("executorch")
     weights = sum(sizes[path] for path in variant.data)
-    return Facts(
+    facts = Facts(
         backend=variant.backend,
         adapter=variant.adapter,
         method=variant.method,
         program=variant.program,
         size=size,
         memory=weights + sizes[variant.program] + _planned_bytes(program, variant),
-        base=bundle.base["name"],
+        base=bundle.base.get("name", ""),
         base_digest=_source_digest(bundle.base),
         adapter_digest=_source_digest(bundle.adapters.get(variant.adapter, {})),
         foundation=digests[foundation] if foundation is not None else None,
@@ -202,6 +202,9 @@ def _facts(folder: Path, bundle: Manifest, variant: Variant, *, size: int) -> Fa
         executorch=executorch,
         runtime=runtime_range(executorch) if executorch is not None else None,
     )
+    # What a client would refuse is better refused here.
+    where = f"{folder / MANIFEST_FILE}: {variant.backend}/{variant.adapter}"
+    return read_facts(facts.to_annotations(), where=where)
 
 
 def _planned_bytes(program: Program, variant: Variant) -> int:
