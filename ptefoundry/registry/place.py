@@ -14,7 +14,7 @@ import hashlib
 import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from ptefoundry.bundle.manifest import MANIFEST_FILE, MEASURED_FILE, load_manifest
 from ptefoundry.digest import hash_file
@@ -23,15 +23,15 @@ from ptefoundry.errors import (
     ConfigError,
     ConflictError,
     DigestMismatchError,
-    RegistryError,
 )
 from ptefoundry.files import sync
 from ptefoundry.registry.cache import BlobCache
 from ptefoundry.registry.disk import explain_full
 from ptefoundry.registry.names import hex_of
+from ptefoundry.registry.paths import check_paths
 from ptefoundry.registry.swap import new_folder_beside, recover, replace_folder
+from ptefoundry.registry.version import SIGNATURES
 
-SIGNATURES_FOLDER = "signatures"
 _FICLONE = 0x40049409
 _PIECE = 1 << 20
 _SHOWN = 5
@@ -77,7 +77,7 @@ def bundle_files(folder: Path) -> set[str]:
         listed = {entry.path for entry in load_manifest(folder).files}
     except ArtifactError:
         return set()
-    signatures = {path for path in _walk(folder) if path.startswith(f"{SIGNATURES_FOLDER}/")}
+    signatures = {path for path in _walk(folder) if path.startswith(f"{SIGNATURES}/")}
     return listed | signatures | {MANIFEST_FILE, MEASURED_FILE}
 
 
@@ -97,7 +97,7 @@ def inspect_target(
             link, or holds files that are neither wanted nor replaceable.
         RegistryError: a path leaves the target, or two files have the same.
     """
-    _check_paths(files)
+    check_paths((file.path for file in files), where=str(into))
     _check_folder(into)
     into = into.resolve()
     recover(into)
@@ -221,15 +221,6 @@ def _copy(source: Path, path: Path, file: TargetFile) -> None:
 def _flush(folder: Path) -> None:
     for path in (*folder.rglob("*"), folder):
         sync(path)
-
-
-def _check_paths(files: Sequence[TargetFile]) -> None:
-    paths = [PurePosixPath(file.path) for file in files]
-    for path in paths:
-        if not path.parts or path.is_absolute() or ".." in path.parts:
-            raise RegistryError(f"expected a path inside the target, found {str(path)!r}")
-    if len(set(paths)) != len(paths):
-        raise RegistryError("expected each path once, found one twice")
 
 
 def _check_folder(into: Path) -> None:
