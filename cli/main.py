@@ -8,7 +8,24 @@ import typer
 
 from ptefoundry.errors import FoundryError
 
-from . import adapter, build, cache, doctor, init, inspect, keys, plan, run, template, verify
+from . import (
+    adapter,
+    build,
+    cache,
+    channels,
+    doctor,
+    init,
+    inspect,
+    keys,
+    plan,
+    pull,
+    push,
+    registry,
+    run,
+    template,
+    verify,
+    versions,
+)
 
 INTERRUPTED = 130
 _UNEXPECTED = 1
@@ -49,6 +66,17 @@ app.command("inspect")(inspect.inspect)
 app.command("verify")(verify.verify)
 app.command("run")(run.run)
 app.add_typer(template.app)
+app.add_typer(registry.app)
+app.command("push")(push.push)
+app.command("ls")(versions.ls)
+app.command("show")(versions.show)
+app.command("diff")(versions.diff)
+app.command("pull")(pull.pull)
+app.command("promote")(channels.promote)
+app.command("rollback")(channels.rollback)
+app.command("log")(channels.log)
+app.command("yank")(versions.yank)
+app.command("unyank")(versions.unyank)
 app.add_typer(cache.app)
 app.add_typer(keys.app)
 app.command("doctor")(doctor.doctor)

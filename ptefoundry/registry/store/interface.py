@@ -38,6 +38,10 @@ class Store(Protocol):
     def url(self) -> str:
         """Names the store in messages; without credentials."""
 
+    @property
+    def can_list(self) -> bool:
+        """Whether `list` works."""
+
     def head(self, key: str) -> ObjectInfo | None:
         """Describe an object, None if there is none."""
 

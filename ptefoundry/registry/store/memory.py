@@ -35,7 +35,7 @@ class MemoryStore:
         Args:
             clock: seconds since 1970.
         """
-        self.url = "memory:"
+        self.url, self.can_list = "memory:", True
         self._clock = clock
         self._lock = threading.Lock()
         self._objects: dict[str, _Object] = {}

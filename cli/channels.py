@@ -1,0 +1,153 @@
+"""`ptefoundry promote`, `rollback` and `log`: moving channels, and who moved them."""
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ptefoundry.errors import ConfigError
+
+from .actor import actor
+from .durations import parse_duration
+from .output import JsonOption, print_json, print_table
+from .registry_access import EndpointOption, KeyOption, TrustOption, open_access
+from .registry_arguments import NameArguments, split_arguments
+
+if TYPE_CHECKING:
+    from ptefoundry.registry.moves import Move
+    from ptefoundry.registry.trust.channel_envelope import ChannelRecord
+
+ReasonOption = Annotated[str, typer.Option(help="Why, for the channel's history.")]
+ValidOption = Annotated[
+    str | None,
+    typer.Option(
+        "--valid",
+        metavar="DURATION",
+        help="How long clients may believe the channel, such as 7d; it must then be refreshed.",
+    ),
+]
+
+
+def promote(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[REGISTRY] NAME@VERSION CHANNEL", help="What, and whereto."),
+    ] = None,
+    *,
+    reason: ReasonOption = "",
+    valid: ValidOption = None,
+    key: KeyOption = None,
+    trust: TrustOption = None,
+    endpoint_url: EndpointOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a channel name a version. Naming it again refreshes a channel that expires."""
+    from ptefoundry.registry.moves import promote as move_to
+    from ptefoundry.registry.names import Reference, check_channel, parse_reference
+
+    address, (text, channel) = split_arguments(arguments, "name@version", "a channel")
+    reference = parse_reference(text)
+    if reference.version is None:
+        raise ConfigError(f"expected name@version to promote, found {text!r}")
+    access = open_access(address, endpoint_url, trust=trust, keys=key)
+    target = access.channel(Reference(reference.name, channel=check_channel(channel)))
+    record = move_to(access.store, target, reference.version, make_move(reason, valid))
+    _report(record, as_json=as_json)
+
+
+def rollback(  # noqa: PLR0913  one parameter for each option
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[REGISTRY] NAME:CHANNEL", help="What.")
+    ] = None,
+    *,
+    to: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="One of its older versions.")
+    ] = None,
+    reason: ReasonOption = "",
+    valid: ValidOption = None,
+    key: KeyOption = None,
+    trust: TrustOption = None,
+    endpoint_url: EndpointOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a channel name the version that it named before the present one."""
+    from ptefoundry.registry.moves import roll_back
+    from ptefoundry.registry.names import check_version, parse_reference
+
+    address, (text,) = split_arguments(arguments, "name:channel")
+    reference = parse_reference(text)
+    if reference.channel is None:
+        raise ConfigError(f"expected name:channel to roll back, found {text!r}")
+    version = check_version(to) if to is not None else None
+    access = open_access(address, endpoint_url, trust=trust, keys=key)
+    move = make_move(reason, valid)
+    record = roll_back(access.store, access.channel(reference), move, to=version)
+    _report(record, as_json=as_json)
+
+
+def log(
+    arguments: NameArguments = None,
+    *,
+    trust: TrustOption = None,
+    endpoint_url: EndpointOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show who moved which channel when and why, the newest first; all of them or one."""
+    from ptefoundry.registry.channels import list_channels
+    from ptefoundry.registry.names import parse_reference
+
+    address, given = split_arguments(arguments, "a name or name:channel", optional=True)
+    access = open_access(address, endpoint_url, trust=trust)
+    reference = parse_reference(given[0]) if given else None
+    if reference is not None and reference.channel is not None:
+        channels = [reference]
+    else:
+        channels = list_channels(access.store, reference.name if reference else None)
+    records = [
+        stored.record for channel in channels for stored in access.channel(channel).history()
+    ]
+    records.sort(key=lambda record: (record.time, record.number), reverse=True)
+    if as_json:
+        print_json([_describe(record) for record in records])
+        return
+    print_table(
+        ("time", "channel", "> number", "action", "version", "by", "reason"),
+        (
+            (
+                record.time,
+                f"{record.name}:{record.channel}",
+                str(record.number),
+                record.action,
+                record.version,
+                record.by,
+                record.reason,
+            )
+            for record in records
+        ),
+    )
+
+
+def make_move(reason: str, valid: str | None) -> "Move":
+    """Who moves a channel now, and why.
+
+    Raises:
+        ConfigError: `valid` is no duration.
+    """
+    from ptefoundry.registry.moves import Move
+
+    valid_s = parse_duration(valid, where="--valid") if valid is not None else None
+    return Move(by=actor(), reason=reason, clock=time.time, valid_s=valid_s)
+
+
+def _describe(record: "ChannelRecord") -> dict[str, object]:
+    from dataclasses import asdict
+
+    return asdict(record)
+
+
+def _report(record: "ChannelRecord", *, as_json: bool) -> None:
+    if as_json:
+        print_json(_describe(record))
+        return
+    until = f", valid until {record.expires}" if record.expires else ""
+    print(f"{record.name}:{record.channel} is {record.version} (number {record.number}{until})")

@@ -1,0 +1,141 @@
+"""An open registry, and what a command trusts and signs with."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ptefoundry.params import Params
+    from ptefoundry.registry.channels import Channel
+    from ptefoundry.registry.names import Reference
+    from ptefoundry.registry.registry import Registry
+    from ptefoundry.registry.resolve import Resolved
+    from ptefoundry.registry.store.interface import Store
+    from ptefoundry.registry.trust.keys import Signer
+    from ptefoundry.registry.trust.policy import TrustPolicy
+
+SIGNING_KEY_VARIABLE = "PTEFOUNDRY_SIGNING_KEY"
+
+EndpointOption = Annotated[
+    str | None,
+    typer.Option(
+        "--endpoint-url",
+        metavar="URL",
+        help="Address of an S3-compatible store other than AWS; else AWS_ENDPOINT_URL.",
+    ),
+]
+TrustOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--trust",
+        metavar="FILE",
+        help="Trust policy or public key; else PTEFOUNDRY_TRUST, else `trust` of params.yaml.",
+    ),
+]
+KeyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--key",
+        metavar="FILE",
+        help=f"Private key to sign with, several for several; else {SIGNING_KEY_VARIABLE}.",
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """A registry as a command uses it."""
+
+    registry: "Registry"
+    policy: "TrustPolicy | None"
+    signers: "tuple[Signer, ...]" = ()
+
+    @property
+    def store(self) -> "Store":
+        """Where the registry is."""
+        return self.registry.store
+
+    def channel(self, reference: "Reference") -> "Channel":
+        """A channel, with this command's keys."""
+        from ptefoundry.registry.channels import Channel
+
+        assert reference.channel is not None
+        return Channel(
+            self.store,
+            reference.name,
+            reference.channel,
+            signers=self.signers,
+            policy=self.policy,
+        )
+
+    def resolve(self, reference: "Reference") -> "Resolved":
+        """The version that a reference names; says so if nothing is verified."""
+        from ptefoundry.registry.resolve import resolve
+        from ptefoundry.registry.trust.policy_file import warn_unverified
+        from ptefoundry.registry.trust.seen import SeenRecords
+        from ptefoundry.workspace import cache_folder
+
+        if self.policy is None:
+            warn_unverified()
+        seen = SeenRecords(cache_folder() / "channels", self.registry.url)
+        return resolve(self.store, reference, policy=self.policy, seen=seen, clock=time.time)
+
+
+def open_access(
+    address: str,
+    endpoint_url: str | None,
+    *,
+    trust: Path | None = None,
+    keys: list[str] | None = None,
+) -> Access:
+    """Open a registry.
+
+    Args:
+        address: of the registry.
+        endpoint_url: of its S3-compatible store.
+        trust: policy that the user named.
+        keys: private keys that the user named.
+
+    Raises:
+        ConfigError: address, policy or a key are malformed.
+        StoreError: the store cannot be reached.
+        RegistryError: there is no registry.
+    """
+    from ptefoundry.registry.registry import open_registry
+    from ptefoundry.registry.store.open import open_store
+    from ptefoundry.registry.trust.policy_file import find_policy
+
+    found = workspace_params()
+    root, params = found if found is not None else (None, None)
+    if endpoint_url is None and params is not None:
+        endpoint_url = params.registry.endpoint_url
+    return Access(
+        registry=open_registry(open_store(address, endpoint_url=endpoint_url)),
+        policy=find_policy(file=trust, section=params.trust if params else None, root=root),
+        signers=_load_signers(keys),
+    )
+
+
+def workspace_params() -> "tuple[Path, Params] | None":
+    """Root and parameters of the workspace that the command runs in, None outside of one."""
+    from ptefoundry.params import PARAMS_FILE, load_params
+
+    here = Path.cwd()
+    for root in (here, *here.parents):
+        if (root / PARAMS_FILE).is_file():
+            return root, load_params(root)
+    return None
+
+
+def _load_signers(keys: list[str] | None) -> "tuple[Signer, ...]":
+    given = keys or [key for key in [os.environ.get(SIGNING_KEY_VARIABLE)] if key]
+    if not given:
+        return ()
+    from ptefoundry.registry.trust.keys import load_signer, passphrase_from_environment
+
+    passphrase = passphrase_from_environment()
+    return tuple(load_signer(key, passphrase, where="--key") for key in given)

@@ -1,0 +1,233 @@
+"""`ptefoundry ls`, `show`, `diff`, `yank` and `unyank`: what versions there are."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ptefoundry.errors import ConfigError
+
+from .actor import actor
+from .output import JsonOption, print_json, print_table
+from .pull import make_puller
+from .registry_access import Access, EndpointOption, TrustOption, open_access
+from .registry_arguments import NameArguments, ReferenceArguments, split_arguments
+
+if TYPE_CHECKING:
+    from ptefoundry.registry.differences import Difference
+    from ptefoundry.registry.overview import VersionRow
+    from ptefoundry.registry.version import VariantContent, VariantEntry
+
+VersionArguments = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[REGISTRY] NAME@VERSION", help="Registry, and the version."),
+]
+
+
+def ls(
+    arguments: NameArguments = None,
+    *,
+    trust: TrustOption = None,
+    endpoint_url: EndpointOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the versions of a registry, or of one name in it, and the channels that name them."""
+    from ptefoundry.registry.names import check_name
+    from ptefoundry.registry.overview import list_versions
+
+    address, given = split_arguments(arguments, "a name", optional=True)
+    access = open_access(address, endpoint_url, trust=trust)
+    name = check_name(given[0]) if given else None
+    rows = list_versions(access.store, name, policy=access.policy)
+    if as_json:
+        print_json([row.to_dict() for row in rows])
+        return
+    print_table(
+        ("version", "channels", "pushed", "by", "digest", "remarks"),
+        (_version_row(row) for row in rows),
+    )
+
+
+def show(
+    arguments: ReferenceArguments = None,
+    *,
+    trust: TrustOption = None,
+    endpoint_url: EndpointOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a version's variants, what they need, and what is attached to the version."""
+    from ptefoundry.registry.names import parse_reference
+    from ptefoundry.registry.referrers import list_referrers
+
+    address, (text,) = split_arguments(arguments, "a version or channel")
+    access = open_access(address, endpoint_url, trust=trust)
+    resolved = access.resolve(parse_reference(text))
+    version = make_puller(access).read_version(resolved)
+    attached = list_referrers(access.store, resolved.index.digest)
+    yanked = resolved.yanked.reason if resolved.yanked is not None else None
+    if as_json:
+        print_json(
+            {
+                "name": resolved.name,
+                "version": resolved.version,
+                "digest": resolved.index.digest,
+                "yanked": yanked,
+                "variants": [_variant_to_dict(entry) for entry in version.variants],
+                "attached": [
+                    {"type": item.artifact_type, "digest": item.digest} for item in attached
+                ],
+            }
+        )
+        return
+    print(f"{resolved} is {resolved.index.digest}")
+    if yanked is not None:
+        print(f"yanked: {yanked}")
+    print_table(
+        ("backend", "adapter", "> bytes", "> foundation", "> memory", "runtime"),
+        (_variant_row(entry) for entry in version.variants),
+    )
+    for item in attached:
+        print(f"attached: {item.artifact_type} ({item.digest})")
+
+
+def diff(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[REGISTRY] REFERENCE REFERENCE", help="Registry, and from what to what."
+        ),
+    ] = None,
+    *,
+    trust: TrustOption = None,
+    endpoint_url: EndpointOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two versions: which files differ, and how many bytes an update moves."""
+    from ptefoundry.registry.differences import compare
+
+    address, texts = split_arguments(arguments, "a version or channel", "another one")
+    access = open_access(address, endpoint_url, trust=trust)
+    before, after = (_contents(access, text) for text in texts)
+    difference = compare(before, after)
+    if as_json:
+        print_json(difference.to_dict())
+    else:
+        _show_difference(difference)
+
+
+def yank(
+    arguments: VersionArguments = None,
+    *,
+    reason: Annotated[str, typer.Option(help="Why nobody should use it; shown to who does.")],
+    trust: TrustOption = None,
+    endpoint_url: EndpointOption = None,
+) -> None:
+    """Note that nobody should use a version. Who names it can still pull it, with a warning."""
+    from ptefoundry.registry.documents import format_time
+    from ptefoundry.registry.yanks import Yank
+    from ptefoundry.registry.yanks import yank as note
+
+    access, name, version = _open_version(arguments, endpoint_url, trust)
+    _check_unnamed(access, name, version)
+    now = format_time(time.time())
+    note(access.store, Yank(name=name, version=version, reason=reason, time=now, by=actor()))
+    print(f"{name}@{version} is yanked: {reason}")
+
+
+def unyank(
+    arguments: VersionArguments = None,
+    *,
+    trust: TrustOption = None,
+    endpoint_url: EndpointOption = None,
+) -> None:
+    """Take a yank back."""
+    from ptefoundry.registry.yanks import unyank as forget
+
+    access, name, version = _open_version(arguments, endpoint_url, trust)
+    forget(access.store, name, version)
+    print(f"{name}@{version} is not yanked")
+
+
+def _open_version(
+    arguments: list[str] | None, endpoint_url: str | None, trust: Path | None
+) -> tuple[Access, str, str]:
+    from ptefoundry.registry.names import parse_reference
+
+    address, (text,) = split_arguments(arguments, "name@version")
+    reference = parse_reference(text)
+    if reference.version is None:
+        raise ConfigError(f"expected name@version, found {text!r}")
+    return open_access(address, endpoint_url, trust=trust), reference.name, reference.version
+
+
+def _check_unnamed(access: Access, name: str, version: str) -> None:
+    from ptefoundry.registry.channels import list_channels
+
+    for reference in list_channels(access.store, name):
+        newest = access.channel(reference).newest()
+        if newest is not None and newest.record.version == version:
+            raise ConfigError(
+                f"{name}@{version}: expected a version that no channel names, found that "
+                f"{reference} does; move it first, with `ptefoundry rollback` or `promote`"
+            )
+
+
+def _contents(access: Access, text: str) -> "list[VariantContent]":
+    from ptefoundry.registry.names import parse_reference
+
+    puller = make_puller(access)
+    version = puller.read_version(access.resolve(parse_reference(text)))
+    return puller.read_variants(version.variants)
+
+
+def _version_row(row: "VersionRow") -> tuple[str, ...]:
+    remarks = [f"yanked: {row.yanked}"] if row.yanked is not None else []
+    if row.ref.removed is not None:
+        remarks.append(f"removed on {row.ref.removed}")
+    return (
+        str(row.ref),
+        ", ".join(row.channels),
+        row.ref.time,
+        row.ref.by,
+        row.ref.digest.removeprefix("sha256:")[:16],
+        "; ".join(remarks),
+    )
+
+
+def _variant_row(entry: "VariantEntry") -> tuple[str, ...]:
+    facts = entry.facts
+    foundation = f"{facts.foundation_size:,}" if facts.foundation_size is not None else ""
+    return (
+        facts.backend,
+        facts.adapter,
+        f"{facts.size:,}",
+        foundation,
+        f"{facts.memory:,}",
+        facts.runtime or "",
+    )
+
+
+def _variant_to_dict(entry: "VariantEntry") -> dict[str, object]:
+    from dataclasses import asdict
+
+    return asdict(entry.facts) | {"manifest": entry.descriptor.digest}
+
+
+def _show_difference(difference: "Difference") -> None:
+    for name in difference.variants_added:
+        print(f"new variant: {name}")
+    for name in difference.variants_removed:
+        print(f"variant gone: {name}")
+    print_table(
+        ("file", "> bytes before", "> bytes after"),
+        (
+            (
+                change.path,
+                "" if change.before is None else f"{change.before:,}",
+                "" if change.after is None else f"{change.after:,}",
+            )
+            for change in difference.files
+        ),
+    )
+    print(f"{difference.same_bytes:,} bytes stay, {difference.moved_bytes:,} are to be fetched")

@@ -1,0 +1,222 @@
+"""Pulling: the files of some variants of a version, in a folder, verified all the way.
+
+Order of trust: the channel's record (`resolve`), the index by its digest, the
+version's signature, the variants' manifests by their digests, the files by theirs.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ptefoundry.bundle.manifest import MANIFEST_FILE
+from ptefoundry.errors import RegistryError
+from ptefoundry.registry.cache import BlobCache
+from ptefoundry.registry.documents import Clock
+from ptefoundry.registry.download import WantedBlob
+from ptefoundry.registry.fetch import Fetched, fetch_blobs
+from ptefoundry.registry.listing import merge_listings
+from ptefoundry.registry.names import hex_of
+from ptefoundry.registry.oci import Descriptor
+from ptefoundry.registry.place import (
+    TargetFile,
+    bundle_files,
+    inspect_target,
+    publish,
+)
+from ptefoundry.registry.publish import SIGNATURES_TYPE
+from ptefoundry.registry.referrers import read_attachments
+from ptefoundry.registry.resolve import Resolved
+from ptefoundry.registry.store.interface import Store
+from ptefoundry.registry.trust.policy import TrustPolicy
+from ptefoundry.registry.trust.version_signatures import VersionFiles, verify_version
+from ptefoundry.registry.version import (
+    SIGNATURES,
+    Layer,
+    VariantContent,
+    VariantEntry,
+    Version,
+    read_variant,
+    read_version,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pulled:
+    """What a pull did."""
+
+    name: str
+    version: str
+    variants: tuple[VariantEntry, ...]
+    into: Path
+    fetched: Fetched
+    changed: int
+    """Files of the target that were not there before, or with other content."""
+    signatures: tuple[str, ...]
+    """Files in the target's `signatures`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Puller:
+    """Pulls from one registry."""
+
+    store: Store
+    cache: BlobCache
+    policy: TrustPolicy | None
+    """Whose signatures are demanded; None: they are not looked at."""
+    clock: Clock
+    """Seconds since 1970."""
+
+    def read_version(self, resolved: Resolved) -> Version:
+        """The index of a version."""
+        data = self._read(resolved.index)
+        return read_version(
+            data,
+            name=resolved.name,
+            version=resolved.version,
+            where=f"{self.store.url}{resolved.index.digest}",
+        )
+
+    def read_variants(self, entries: Iterable[VariantEntry]) -> list[VariantContent]:
+        """The manifests of variants."""
+        entries = list(entries)
+        fetch_blobs(
+            self.store,
+            [_wanted(entry.descriptor) for entry in entries],
+            self.cache,
+            label="manifests",
+        )
+        return [
+            read_variant(
+                self._read(entry.descriptor),
+                expected=entry.facts,
+                where=f"{self.store.url}{entry.descriptor.digest}",
+            )
+            for entry in entries
+        ]
+
+    def pull(self, resolved: Resolved, entries: Sequence[VariantEntry], into: Path) -> Pulled:
+        """Make a folder what the variants are; it holds them and nothing else afterwards.
+
+        Args:
+            resolved: the version.
+            entries: variants of its index.
+            into: the folder; an older bundle in it is replaced in one step, its files
+                that are still of use are kept.
+
+        Raises:
+            TrustError: the version is not signed as the policy demands.
+            RegistryError: something in the registry is malformed or missing.
+            DigestMismatchError: the store sends wrong bytes.
+            ConfigError: the folder holds something else.
+        """
+        with self.cache.session():
+            contents = self.read_variants(entries)
+            signatures = self._signatures(resolved, contents)
+            layers = _layers(contents)
+            listing = merge_listings(
+                [self._read(content.listing.descriptor) for content in contents],
+                where=f"{self.store.url}: {resolved}",
+            )
+            files = [
+                *(_target(layer) for layer in layers.values()),
+                self._keep(MANIFEST_FILE, listing),
+                *(
+                    self._keep(f"{SIGNATURES}/{name}", data)
+                    for name, data in sorted(signatures.items())
+                ),
+            ]
+            target = inspect_target(into, files, self.cache, replaceable=bundle_files(into))
+            missing = {file.path for file in target.missing}
+            wanted = [_wanted_layer(layer) for path, layer in layers.items() if path in missing]
+            fetched = fetch_blobs(self.store, wanted, self.cache, label=f"pull {resolved}")
+            publish(target, self.cache)
+        return Pulled(
+            name=resolved.name,
+            version=resolved.version,
+            variants=tuple(entries),
+            into=into,
+            fetched=fetched,
+            changed=len(missing),
+            signatures=tuple(sorted(signatures)),
+        )
+
+    def _signatures(
+        self, resolved: Resolved, contents: Sequence[VariantContent]
+    ) -> Mapping[str, bytes]:
+        """Signatures of the version, which hold if a policy demands any."""
+        found: dict[str, bytes] = {}
+        digest = resolved.index.digest
+        for files in read_attachments(self.store, digest, SIGNATURES_TYPE):
+            found = {**files, **found}
+        if self.policy is not None:
+            verify_version(
+                found,
+                _signed(resolved, contents),
+                policy=self.policy,
+                now=self.clock(),
+                where=f"{self.store.url}: {resolved}",
+            )
+        variants = {f"{content.facts.backend}.{content.facts.adapter}" for content in contents}
+        wanted = ("version.", *(f"{variant}." for variant in variants))
+        return {name: data for name, data in found.items() if name.startswith(wanted)}
+
+    def _read(self, descriptor: Descriptor) -> bytes:
+        """A small blob, from the cache or through it."""
+        fetch_blobs(self.store, [_wanted(descriptor)], self.cache, label="manifests")
+        data = self.cache.read(descriptor.digest, descriptor.size)
+        if data is None:
+            raise RegistryError(
+                f"{self.cache.path(descriptor.digest)}: expected a blob that was just fetched, "
+                "found none; somebody empties the cache meanwhile: run again"
+            )
+        return data
+
+    def _keep(self, path: str, data: bytes) -> TargetFile:
+        return TargetFile(path=path, digest=self.cache.put(data), size=len(data))
+
+
+def _layers(contents: Iterable[VariantContent]) -> dict[str, Layer]:
+    """Files by path; variants may share them but not differ in them."""
+    found: dict[str, Layer] = {}
+    for content in contents:
+        for layer in content.layers[:-1]:
+            other = found.setdefault(layer.path, layer)
+            if other.descriptor.digest != layer.descriptor.digest:
+                facts = content.facts
+                raise RegistryError(
+                    f"{facts.backend}/{facts.adapter}: {layer.path}: expected the file of the "
+                    f"other variants, {other.descriptor.digest}, found {layer.descriptor.digest}; "
+                    "pull them into folders of their own"
+                )
+    return found
+
+
+def _signed(resolved: Resolved, contents: Iterable[VariantContent]) -> VersionFiles:
+    return VersionFiles(
+        name=resolved.name,
+        version=resolved.version,
+        index=resolved.index.digest,
+        variants={
+            f"{content.facts.backend}/{content.facts.adapter}": {
+                layer.path: hex_of(layer.descriptor.digest) for layer in content.layers[:-1]
+            }
+            for content in contents
+        },
+    )
+
+
+def _wanted(descriptor: Descriptor) -> WantedBlob:
+    return WantedBlob(digest=descriptor.digest, size=descriptor.size)
+
+
+def _wanted_layer(layer: Layer) -> WantedBlob:
+    chunks = layer.chunks
+    return WantedBlob(
+        digest=layer.descriptor.digest,
+        size=layer.descriptor.size,
+        chunks=WantedBlob(digest=chunks.digest, size=chunks.size) if chunks else None,
+    )
+
+
+def _target(layer: Layer) -> TargetFile:
+    return TargetFile(path=layer.path, digest=layer.descriptor.digest, size=layer.descriptor.size)

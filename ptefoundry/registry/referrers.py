@@ -1,0 +1,108 @@
+"""What is attached to a version after it was made: signatures, provenance, measurements.
+
+Each is a manifest whose `subject` is the version's index (OCI image-spec 1.1,
+"Listing Referrers"), listed under a key that follows from the subject's digest.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from ptefoundry.errors import ObjectMissingError, RegistryError
+from ptefoundry.registry.content import Blob, blob_of, read_blob, send_blobs
+from ptefoundry.registry.documents import replace_document
+from ptefoundry.registry.names import referrers_key
+from ptefoundry.registry.oci import (
+    DOCUMENT_LIMIT,
+    MANIFEST_TYPE,
+    Descriptor,
+    ImageIndex,
+    ImageManifest,
+    describe_bytes,
+    parse_index,
+    parse_manifest,
+)
+from ptefoundry.registry.paths import check_paths
+from ptefoundry.registry.store.interface import Store
+
+TITLE = "org.opencontainers.image.title"
+_EMPTY_TYPE, _EMPTY = "application/vnd.oci.empty.v1+json", b"{}"
+_MOST = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attachment:
+    """Small files of one kind that belong to a version."""
+
+    artifact_type: str
+    media_type: str
+    """Of each file."""
+    files: Mapping[str, bytes]
+    """Content by name."""
+
+
+def attach(store: Store, subject: Descriptor, attachment: Attachment) -> None:
+    """Put an attachment beside a version; the same one again changes nothing."""
+    layers = {
+        name: describe_bytes(data, attachment.media_type, annotations={TITLE: name})
+        for name, data in sorted(attachment.files.items())
+    }
+    manifest = ImageManifest(
+        artifact_type=attachment.artifact_type,
+        config=describe_bytes(_EMPTY, _EMPTY_TYPE),
+        layers=tuple(layers.values()),
+        subject=Descriptor(media_type=subject.media_type, digest=subject.digest, size=subject.size),
+    ).to_bytes()
+    files = (blob_of(data) for data in attachment.files.values())
+    send_blobs(store, _all(files, blob_of(_EMPTY), blob_of(manifest)), label="attachments")
+    descriptor = describe_bytes(manifest, MANIFEST_TYPE, artifact_type=attachment.artifact_type)
+    where = f"{store.url}{referrers_key(subject.digest)}"
+
+    def add(data: bytes | None) -> bytes:
+        listed = parse_index(data, where=where).manifests if data is not None else ()
+        if data is not None and descriptor.digest in {item.digest for item in listed}:
+            return data
+        return ImageIndex(manifests=(*listed, descriptor)).to_bytes()
+
+    replace_document(store, referrers_key(subject.digest), add, limit=DOCUMENT_LIMIT)
+
+
+def list_referrers(store: Store, digest: str) -> tuple[Descriptor, ...]:
+    """Manifests of what is attached to a version's index, the oldest first.
+
+    Raises:
+        RegistryError: the list is malformed.
+    """
+    key = referrers_key(digest)
+    try:
+        data, _ = store.read(key, limit=DOCUMENT_LIMIT)
+    except ObjectMissingError:
+        return ()
+    listed = parse_index(data, where=f"{store.url}{key}").manifests
+    if len(listed) > _MOST:
+        raise RegistryError(f"{store.url}{key}: expected at most {_MOST}, found {len(listed)}")
+    return listed
+
+
+def read_attachments(store: Store, digest: str, artifact_type: str) -> Iterator[dict[str, bytes]]:
+    """Files of each attachment of a kind, by name, the newest first; verified by digest.
+
+    Raises:
+        RegistryError: one is malformed, or belongs to something else.
+    """
+    for descriptor in reversed(list_referrers(store, digest)):
+        if descriptor.artifact_type != artifact_type:
+            continue
+        where = f"{store.url}{descriptor.digest}"
+        manifest = parse_manifest(read_blob(store, descriptor), where=where)
+        if manifest.subject is None or manifest.subject.digest != digest:
+            raise RegistryError(f"{where}: subject: expected {digest}, found {manifest.subject}")
+        names = [layer.annotations.get(TITLE, "") for layer in manifest.layers]
+        check_paths(names, where=f"{where}: layers")
+        yield {
+            name: read_blob(store, layer)
+            for name, layer in zip(names, manifest.layers, strict=True)
+        }
+
+
+def _all(files: Iterable[Blob], *others: Blob) -> list[Blob]:
+    return [*files, *others]
