@@ -5,7 +5,6 @@ AWS_ENDPOINT_URL.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,22 +16,9 @@ from ptefoundry.base.sources.source import file_name
 from ptefoundry.base.sources.wanted import Wanted
 from ptefoundry.errors import ConfigError, SourceError
 from ptefoundry.report import progress
+from ptefoundry.s3 import connect, explained
 
 _CHUNK_BYTES = 1 << 18
-_LOGIN = (
-    "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_ENDPOINT_URL for "
-    "another store than AWS"
-)
-_ADVICE = {
-    "403": f"the credentials may not read it: {_LOGIN}",
-    "404": "there is no such object: check bucket and key",
-    "AccessDenied": f"the credentials may not read it: {_LOGIN}",
-    "ExpiredToken": "the login has expired: log in again, for instance with `aws sso login`",
-    "InvalidAccessKeyId": f"the store does not know this access key: {_LOGIN}",
-    "NoSuchBucket": "there is no such bucket: check the name and AWS_ENDPOINT_URL",
-    "NoSuchKey": "there is no such object: check the key; a folder's ends in /",
-    "SignatureDoesNotMatch": f"the secret key is wrong: {_LOGIN}",
-}
 _CHANGED = frozenset({"PreconditionFailed", "412", "InvalidRange", "416"})
 
 
@@ -46,8 +32,8 @@ class S3Source:
 
     def fetch(self, into: Path, *, wanted: Wanted, root: Path, cache: Path) -> None:  # noqa: ARG002
         """See `Source.fetch`."""
-        with _explained(self.spec):
-            client = _client()
+        with explained(self.spec, SourceError):
+            client = connect()
             prefix, names = self._choose(client, wanted)
             folder = downloads(cache, self.spec)
             partials = {name: Partial(folder, name) for name in names}
@@ -84,20 +70,6 @@ def parse_s3(spec: str, *, where: str) -> S3Source:
     if key and not key.endswith("/"):
         file_name(key, spec=spec, where=where)
     return S3Source(spec, bucket, key)
-
-
-def _client() -> Any:
-    import boto3
-    from botocore.config import Config
-
-    # S3-compatible stores do not all know the newer checksum headers; the
-    # content is checked by its own digest.
-    config = Config(
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-    )
-    # boto3.client would remember the credentials of its first call.
-    return boto3.session.Session().client("s3", config=config)
 
 
 def _list(client: Any, bucket: str, prefix: str) -> Iterator[str]:
@@ -145,23 +117,3 @@ def _attempt(client: Any, bucket: str, key: str, partial: Partial) -> None:
         partial.append(chunks, offset=offset, advance=advance)
     if partial.size != total:
         raise TransientError(f"s3://{bucket}/{key}: expected {total} bytes, got {partial.size}")
-
-
-@contextmanager
-def _explained(spec: str) -> Iterator[None]:
-    """Turn boto3's errors into ours, with the next step."""
-    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
-
-    try:
-        yield
-    except NoCredentialsError as error:
-        raise SourceError(f"{spec}: found no S3 credentials; {_LOGIN}") from error
-    except ClientError as error:
-        code = error.response["Error"]["Code"]
-        advice = _ADVICE.get(code, error.response["Error"].get("Message", "see the store's log"))
-        raise SourceError(f"{spec}: the store answered {code}; {advice}") from error
-    except BotoCoreError as error:
-        raise SourceError(
-            f"{spec}: could not read from the store ({error}); check the network and "
-            "AWS_ENDPOINT_URL"
-        ) from error
