@@ -22,6 +22,7 @@ _LOGIN = (
     "another store than AWS"
 )
 _BUSY = "the store is busy and stayed so for several tries: run again later"
+_DAMAGED = "the bytes changed on their way, or in the file while it was sent: run again"
 _ADVICE = {
     "403": f"the credentials may not read it, or it is not there and they may not list: {_LOGIN}",
     "404": "there is no such object: check bucket and key",
@@ -29,13 +30,20 @@ _ADVICE = {
     "ExpiredToken": "the login has expired: log in again, for instance with `aws sso login`",
     "InternalError": "the store failed: run again later",
     "InvalidAccessKeyId": f"the store does not know this access key: {_LOGIN}",
+    "BadDigest": _DAMAGED,
     "NoSuchBucket": "there is no such bucket: check the name and AWS_ENDPOINT_URL",
     "NoSuchKey": "there is no such object: check the key; a folder's ends in /",
+    "NotImplemented": (
+        "it does not know a header of the request; a registry needs a store with conditional "
+        "writes (If-None-Match and If-Match), as AWS S3, R2, Ceph, MinIO and SeaweedFS have"
+    ),
     "PermanentRedirect": "the bucket is in another region: set AWS_DEFAULT_REGION to its own",
     "RequestTimeTooSkewed": "this machine's clock is wrong: set it",
     "ServiceUnavailable": _BUSY,
     "SignatureDoesNotMatch": f"the secret key is wrong: {_LOGIN}",
     "SlowDown": _BUSY,
+    "XAmzContentChecksumMismatch": _DAMAGED,
+    "XAmzContentSHA256Mismatch": _DAMAGED,
 }
 
 

@@ -12,11 +12,15 @@ _FICLONE = 0x40049409
 """Linux: share the other file's blocks until one of the two is written (ioctl_ficlone(2))."""
 
 
+class WrongBytesError(StoreError):
+    """A file is not what it should be, or did not stay so while it was read."""
+
+
 def copy_checked(path: Path, target: BinaryIO, sha256: str) -> None:
     """Fill an empty file with the bytes of `path`.
 
     Raises:
-        StoreError: they are not those of `sha256`.
+        WrongBytesError: they are not those of `sha256`.
     """
     digest = hashlib.sha256()
     with path.open("rb", buffering=0) as source:
@@ -34,10 +38,10 @@ def check_digest(path: Path, found: str, expected: str) -> None:
     """Compare a file's digest with the one that it is to be stored under.
 
     Raises:
-        StoreError: they differ.
+        WrongBytesError: they differ.
     """
     if found != expected:
-        raise StoreError(
+        raise WrongBytesError(
             f"{path}: expected sha256 {expected}, found {found}; the file was changed after it "
             "was built or is damaged: build it again"
         )

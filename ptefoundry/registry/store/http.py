@@ -11,12 +11,12 @@ from contextlib import AbstractContextManager, contextmanager
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from itertools import pairwise
-from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from ptefoundry.errors import ObjectMissingError, StoreError
-from ptefoundry.registry.store.interface import Advance, ObjectInfo
+from ptefoundry.registry.store.interface import ObjectInfo
 from ptefoundry.registry.store.keys import check_key
+from ptefoundry.registry.store.readonly import ReadOnly
 from ptefoundry.registry.store.remembered import Remembered
 from ptefoundry.registry.store.resuming import BrokenStreamError, Connection, resumed, retried
 
@@ -32,7 +32,7 @@ _MISSING = frozenset({403, 404, 410})
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
 
 
-class HttpStore:
+class HttpStore(ReadOnly):
     """Objects below a URL, to read; see `Store` for the methods."""
 
     def __init__(self, url: str) -> None:
@@ -93,36 +93,6 @@ class HttpStore:
         if start >= end:
             return self._nothing(key)
         return resumed(connect, start, end, label=self.url + key)
-
-    def create(self, key: str, data: bytes) -> str:  # noqa: ARG002
-        """Refuses: see `Store`."""
-        self._refuse(key)
-
-    def replace(self, key: str, data: bytes, token: str) -> str:  # noqa: ARG002
-        """Refuses: see `Store`."""
-        self._refuse(key)
-
-    def upload(
-        self,
-        key: str,
-        path: Path,
-        *,
-        sha256: str,
-        advance: Advance,  # noqa: ARG002
-    ) -> None:
-        """Refuses: see `Store`."""
-        self._refuse(key)
-
-    def delete(self, key: str) -> None:
-        """Refuses: see `Store`."""
-        self._refuse(key)
-
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Refuses: see `Store`."""
-        raise StoreError(
-            f"{self.url}{prefix}: a web server does not say what it holds; use the registry's "
-            "s3:// or file: address for that"
-        )
 
     def close(self) -> None:
         """Close the connections that are kept open."""
@@ -202,12 +172,6 @@ class HttpStore:
         if self.head(key) is None:
             raise ObjectMissingError(f"{self.url}{key}: there is no such object")
         yield iter(())
-
-    def _refuse(self, key: str) -> NoReturn:
-        raise StoreError(
-            f"{self.url}{key}: over http a registry can only be read; use its s3:// or file: "
-            "address to write"
-        )
 
 
 def _check_redirects(label: str, response: "httpx2.Response") -> None:

@@ -80,6 +80,9 @@ class Store(Protocol):
     def replace(self, key: str, data: bytes, token: str) -> str:
         """Replace a small object if its token is still `token`; returns the new one.
 
+        A success whose answer was lost is recognised by the object's bytes. So where it
+        has exactly `data` by now this may be a success, whoever wrote them.
+
         Raises:
             ObjectChangedError: it is another one by now, or gone.
         """

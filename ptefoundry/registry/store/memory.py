@@ -15,6 +15,7 @@ from ptefoundry.errors import (
     StoreError,
 )
 from ptefoundry.registry.store.interface import Advance, ObjectInfo
+from ptefoundry.registry.store.keys import check_key, check_prefix
 
 _PIECE_BYTES = 1 << 16
 
@@ -43,7 +44,7 @@ class MemoryStore:
 
     def head(self, key: str) -> ObjectInfo | None:
         """See `Store`."""
-        found = self._objects.get(key)
+        found = self._objects.get(check_key(key))
         return _describe(key, found) if found else None
 
     def read(self, key: str, *, limit: int) -> tuple[bytes, str]:
@@ -66,7 +67,7 @@ class MemoryStore:
     def create(self, key: str, data: bytes) -> str:
         """See `Store`."""
         with self._lock:
-            found = self._objects.get(key)
+            found = self._objects.get(check_key(key))
             if found is None:
                 return self._put(key, data)
         if found.data != data:
@@ -91,6 +92,7 @@ class MemoryStore:
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """See `Store`."""
+        check_prefix(prefix)
         with self._lock:
             found = sorted(item for item in self._objects.items() if item[0].startswith(prefix))
         yield from (_describe(key, value) for key, value in found)
@@ -101,7 +103,7 @@ class MemoryStore:
             self._objects.pop(key, None)
 
     def _find(self, key: str) -> _Object:
-        found = self._objects.get(key)
+        found = self._objects.get(check_key(key))
         if found is None:
             raise ObjectMissingError(f"{self.url}{key}: there is no such object")
         return found

@@ -7,12 +7,11 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ptefoundry.base.sources import retry
+from ptefoundry import retry
 from ptefoundry.errors import StoreError
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
-_LONGEST_WAIT_S = 30.0
 
 
 class BrokenStreamError(StoreError):
@@ -43,12 +42,12 @@ def retried(attempt: Callable[[], _Result]) -> _Result:
     Raises:
         BrokenStreamError: the last try's.
     """
-    for delay in retry.RETRY_DELAYS_S:
+    tries = _tries(0)
+    while True:
         try:
             return attempt()
         except BrokenStreamError as error:
-            _wait(error, delay)
-    return attempt()
+            _wait_or_raise(tries, error, 0)
 
 
 @contextmanager
@@ -72,9 +71,9 @@ def resumed(connect: Connect, start: int, end: int, *, label: str) -> Iterator[I
 
 def _pieces(connect: Connect, start: int, end: int, label: str) -> Generator[bytes, None, None]:
     """Yields an empty piece once the first connection is open."""
-    position, version, failures, opened = start, "", 0, False
+    position, version, opened = start, "", False
+    tries = _tries(start)
     while position < end:
-        before = position
         try:
             with connect(position, version) as connection:
                 version = connection.version
@@ -89,14 +88,16 @@ def _pieces(connect: Connect, start: int, end: int, label: str) -> Generator[byt
             if position < end:
                 raise BrokenStreamError(f"{label}: expected {end} bytes, received {position}")
         except BrokenStreamError as error:
-            failures = 0 if position > before else failures
-            if failures == len(retry.RETRY_DELAYS_S):
-                raise
-            _wait(error, retry.RETRY_DELAYS_S[failures])
-            failures += 1
+            _wait_or_raise(tries, error, position)
 
 
-def _wait(error: BrokenStreamError, delay: float) -> None:
-    delay = max(delay, min(error.wait_s, _LONGEST_WAIT_S))
+def _tries(position: int) -> retry.Tries:
+    return retry.Tries(position, delays_s=retry.RETRY_DELAYS_S, spread=retry.jitter)
+
+
+def _wait_or_raise(tries: retry.Tries, error: BrokenStreamError, position: int) -> None:
+    delay = tries.delay_s(position, at_least_s=error.wait_s)
+    if delay is None:
+        raise error
     _log.warning("%s; trying again in %.1f s", error, delay)
     time.sleep(delay)

@@ -44,14 +44,14 @@ class S3Store:
             prefix: of all keys; empty, or ends in a slash.
             cache: folder in which uploads under way are remembered.
         """
-        self._bucket = Bucket(client, bucket, prefix)
+        self.bucket = Bucket(client, bucket, prefix)
         self._client = client
         self._cache = cache
-        self.url = self._bucket.url
+        self.url = self.bucket.url
 
     def head(self, key: str) -> ObjectInfo | None:
         """See `Store`."""
-        return self._bucket.head(key)
+        return self.bucket.head(key)
 
     def read(self, key: str, *, limit: int) -> tuple[bytes, str]:
         """See `Store`."""
@@ -95,7 +95,7 @@ class S3Store:
     def create(self, key: str, data: bytes) -> str:
         """See `Store`."""
         for _ in range(_TRIES):
-            token = self._bucket.put(key, data, CREATE)
+            token = self.bucket.put(key, data, CREATE)
             if token is not None:
                 return token
             try:
@@ -107,7 +107,7 @@ class S3Store:
     def replace(self, key: str, data: bytes, token: str) -> str:
         """See `Store`."""
         for _ in range(_TRIES):
-            new = self._bucket.put(key, data, {"IfMatch": token})
+            new = self.bucket.put(key, data, {"IfMatch": token})
             if new is not None:
                 return new
             found = self.head(key)
@@ -118,11 +118,11 @@ class S3Store:
 
     def upload(self, key: str, path: Path, *, sha256: str, advance: Advance) -> None:
         """See `Store`."""
-        upload(self._bucket, key, path, sha256=sha256, advance=advance, cache=self._cache)
+        upload(self.bucket, key, path, sha256=sha256, advance=advance, cache=self._cache)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """See `Store`."""
-        where = self._bucket
+        where = self.bucket
         pages = self._client.get_paginator("list_objects_v2").paginate(
             Bucket=where.name, Prefix=where.prefix + check_prefix(prefix)
         )
@@ -137,16 +137,16 @@ class S3Store:
         """See `Store`."""
         from botocore.exceptions import ClientError
 
-        with self._bucket.explained(key):
+        with self.bucket.explained(key):
             try:
-                self._client.delete_object(**self._bucket.at(key))
+                self._client.delete_object(**self.bucket.at(key))
             except ClientError as error:
                 if error_code(error) not in MISSING:
                     raise
 
     def drop_unfinished(self, older_than_s: float) -> int:
         """Abort multipart uploads below the prefix that began earlier; returns how many."""
-        return drop_uploads(self._bucket, older_than_s)
+        return drop_uploads(self.bucket, older_than_s)
 
     def _same(self, key: str, data: bytes) -> str:
         """The token of an object that has these bytes."""
@@ -186,9 +186,9 @@ class S3Store:
         from botocore import exceptions as boto
 
         label = self.url + key
-        with self._bucket.explained(key):
+        with self.bucket.explained(key):
             try:
-                answer = self._client.get_object(**self._bucket.at(key), **arguments)
+                answer = self._client.get_object(**self.bucket.at(key), **arguments)
                 with closing(answer["Body"]):
                     yield answer
             except (boto.HTTPClientError, boto.IncompleteReadError) as error:

@@ -17,6 +17,17 @@ from ptefoundry.errors import StoreError
 
 
 @dataclass(frozen=True)
+class Upload:
+    """An upload that the store has begun."""
+
+    id: str
+    part_bytes: int
+    """Bytes of each part but the last."""
+    uses_sha256: bool
+    """Whether parts have this checksum; else Content-MD5."""
+
+
+@dataclass(frozen=True)
 class SentPart:
     """A part that the store has."""
 
@@ -53,24 +64,23 @@ class Journal:
         finally:
             os.close(self._descriptor)
 
-    def load(self) -> tuple[str, int, dict[int, SentPart]]:
-        """(the upload's id, bytes of a part, parts by number); ("", 0, {}) if there is none."""
+    def load(self) -> tuple[Upload | None, dict[int, SentPart]]:
+        """The upload, None if there is none, and its parts by number."""
         lines = list(_parsed(self._path.read_bytes()))
         try:
-            upload_id, part_bytes = str(lines[0]["upload_id"]), int(lines[0]["part_bytes"])
-            parts = [SentPart(**line) for line in lines[1:]]
-        except (IndexError, KeyError, TypeError, ValueError):
-            return "", 0, {}
-        return upload_id, part_bytes, {part.number: part for part in parts}
+            upload, parts = Upload(**lines[0]), [SentPart(**line) for line in lines[1:]]
+        except (IndexError, TypeError):
+            return None, {}
+        return upload, {part.number: part for part in parts}
 
     def clear(self) -> None:
         """Forget the upload and its parts."""
         os.ftruncate(self._descriptor, 0)
 
-    def begin(self, upload_id: str, part_bytes: int) -> None:
+    def begin(self, upload: Upload) -> None:
         """Forget what was before; what follows is of this upload."""
         self.clear()
-        self._append({"upload_id": upload_id, "part_bytes": part_bytes})
+        self._append(asdict(upload))
 
     def add(self, part: SentPart) -> None:
         """Remember a part; may be called by several threads."""
