@@ -16,6 +16,7 @@ from ptefoundry.bundle.manifest import MANIFEST_FILE, MEASURED_FILE
 from ptefoundry.digest import parse_sha256
 from ptefoundry.errors import ConfigError, RegistryError, TrustError
 from ptefoundry.registry.documents import Fields
+from ptefoundry.registry.facts import PREFIX
 from ptefoundry.registry.names import is_digest
 from ptefoundry.registry.trust.keys import Signer
 from ptefoundry.registry.trust.policy import TrustPolicy
@@ -25,13 +26,12 @@ from ptefoundry.registry.trust.sigstore_bundle import (
     sign_statement,
     statement_subjects,
 )
+from ptefoundry.registry.version import SIGNATURES
 
 PREDICATE_TYPE = "https://model_signing/signature/v1.0"
-SIGNATURES_FOLDER = "signatures"
-"""Where a pulled bundle has its signatures."""
-IGNORED_PATHS = (MANIFEST_FILE, MEASURED_FILE, SIGNATURES_FOLDER)
+IGNORED_PATHS = (MANIFEST_FILE, MEASURED_FILE, SIGNATURES)
 """What is beside the signed files: pulling merges it or adds it."""
-_VERSION_FIELD = "org.ptefoundry.version"
+_VERSION_FIELD = f"{PREFIX}version"
 
 
 @dataclass(frozen=True, kw_only=True)

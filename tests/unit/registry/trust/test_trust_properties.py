@@ -137,10 +137,7 @@ def test_hostile_bytes_raise_our_errors_only(data: bytes) -> None:
 
 
 @given(
-    field=st.sampled_from(
-        ["format", "name", "number", "version", "digest", "size", "previous", "time", "expires"]
-        + ["by", "reason", "action", "channel"]
-    ),
+    field=st.sampled_from(["format", *vars(RECORD)]),
     value=json_values,
 )
 def test_hostile_payload_raises_our_errors_only(field: str, value: object) -> None:
