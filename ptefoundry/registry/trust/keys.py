@@ -8,6 +8,7 @@ import base64
 import hashlib
 import os
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from ptefoundry.errors import ConfigError
 
 PASSPHRASE_VARIABLE = "PTEFOUNDRY_KEY_PASSPHRASE"  # noqa: S105  its name
 """Environment variable with the passphrase of a private key."""
+SIGNING_KEY_VARIABLE = "PTEFOUNDRY_SIGNING_KEY"
+"""Environment variable with a private key in PEM, or the paths of one or more."""
 _PEM = "-----BEGIN "
 _KEY_LIMIT = 64 << 10
 #: RFC 6979: the same bytes are signed the same way, so that pushing again adds nothing.
@@ -133,6 +136,28 @@ def load_signer(source: str, passphrase: bytes | None = None, *, where: str = "k
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise ConfigError(f"{where}: expected an ECDSA key on P-256; `ptefoundry keys generate`")
     return _signer(key)
+
+
+def find_signers(
+    files: Sequence[Path] = (), environment: Mapping[str, str] = os.environ
+) -> tuple[Signer, ...]:
+    """The keys to sign with: those of `files`, else those of PTEFOUNDRY_SIGNING_KEY.
+
+    The variable has a key in PEM, as a secret of CI is, or paths with os.pathsep between
+    them: while keys are rotated, both sign.
+
+    Returns:
+        None at all if neither names one.
+
+    Raises:
+        ConfigError: one is not usable.
+    """
+    passphrase = environment.get(PASSPHRASE_VARIABLE, "").encode() or None
+    if files:
+        return tuple(load_signer(str(path), passphrase) for path in files)
+    setting = environment.get(SIGNING_KEY_VARIABLE, "").strip()
+    sources = [setting] if is_pem(setting) else filter(None, setting.split(os.pathsep))
+    return tuple(load_signer(source, passphrase, where=SIGNING_KEY_VARIABLE) for source in sources)
 
 
 def load_public_key(source: str, *, where: str = "key") -> PublicKey:

@@ -1,4 +1,5 @@
 import hashlib
+import os
 import subprocess
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from ptefoundry.errors import ConfigError
 from ptefoundry.registry.trust.keys import (
     PASSPHRASE_VARIABLE,
+    SIGNING_KEY_VARIABLE,
+    find_signers,
     generate_signer,
     load_public_key,
     load_signer,
@@ -124,3 +127,23 @@ def test_passphrase_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
     assert passphrase_from_environment() is None
     monkeypatch.setenv(PASSPHRASE_VARIABLE, "geheim")
     assert passphrase_from_environment() == b"geheim"
+
+
+def test_signers_come_from_files_or_the_environment(tmp_path: Path) -> None:
+    signers = [generate_signer(), generate_signer()]
+    paths = [tmp_path / "a.pem", tmp_path / "b.pem"]
+    for signer, path in zip(signers, paths, strict=True):
+        write_key_pair(signer, path, path.with_suffix(".pub"), b"geheim")
+    environment = {PASSPHRASE_VARIABLE: "geheim"}
+
+    def ids(files=(), setting: str | None = None) -> list[str]:
+        extra = {} if setting is None else {SIGNING_KEY_VARIABLE: setting}
+        return [item.public.id for item in find_signers(files, {**environment, **extra})]
+
+    first, second = (signer.public.id for signer in signers)
+    assert ids() == ids(setting="") == []
+    assert ids(setting=paths[0].read_text()) == [first]
+    assert ids(setting=os.pathsep.join(map(str, paths))) == [first, second]
+    assert ids([paths[1]], str(paths[0])) == [second]
+    with pytest.raises(ConfigError, match=SIGNING_KEY_VARIABLE):
+        ids(setting=str(tmp_path / "c.pem"))
