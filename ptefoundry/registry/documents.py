@@ -112,7 +112,8 @@ def read_fields(data: bytes, *, where: str) -> Fields:
         RegistryError: it is none, or of another format; `where` names it.
     """
     values = parse_object(data, where=where)
-    if values.get("format") != FORMAT_VERSION:
+    # JSON's true and 1.0 equal 1 in Python, and in no other client.
+    if type(values.get("format")) is not int or values["format"] != FORMAT_VERSION:
         raise RegistryError(
             f"{where}: format: expected {FORMAT_VERSION}, found {values.get('format')!r:.80}; use "
             "a newer ptefoundry"

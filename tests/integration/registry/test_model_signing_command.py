@@ -29,10 +29,12 @@ def _run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Complete
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
 
 
-def _verify(folder: Path, signature: str, public_key: Path) -> subprocess.CompletedProcess[str]:
+def _verify(
+    folder: Path, signature: str, public_key: Path, *options: str
+) -> subprocess.CompletedProcess[str]:
     """What docs/trust.md tells a stranger to run."""
     (path,) = (folder / "signatures").glob(f"{signature}.*.sig")
-    return _run("verify", "key", folder, "--signature", path, "--public_key", public_key)
+    return _run("verify", "key", folder, "--signature", path, "--public_key", public_key, *options)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +67,19 @@ def test_relative_paths_are_ignored_as_well(
         options = ("--signature", signature.resolve(), "--public_key", public_key)
         done = _run("verify", "key", path, *options, cwd=cwd)
         assert done.returncode == 0, done.stderr
+
+
+def test_several_variants_are_verified_one_by_one(
+    tmp_path: Path, signer: Signer, public_key: Path
+) -> None:
+    folder = write_pulled(tmp_path / "pulled", signer, "base", "nobel")
+    for variant in ("xnnpack.base", "xnnpack.nobel"):
+        assert _verify(folder, variant, public_key).returncode == 1
+        done = _verify(folder, variant, public_key, "--ignore_unsigned_files")
+        assert done.returncode == 0, done.stderr
+    (folder / "xnnpack" / "nobel.pte").write_bytes(b"altered")
+    assert _verify(folder, "xnnpack.base", public_key, "--ignore_unsigned_files").returncode == 0
+    assert _verify(folder, "xnnpack.nobel", public_key, "--ignore_unsigned_files").returncode == 1
 
 
 def test_missing_and_added_files_are_refused(

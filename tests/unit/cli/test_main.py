@@ -20,6 +20,10 @@ _COMMANDS = [
     *(("adapter", name) for name in ("add", "check", "list", "remove")),
     ("template",),
     *(("template", name) for name in ("ls", "push", "pull", "verify")),
+    ("cache",),
+    *(("cache", name) for name in ("ls", "prune", "verify")),
+    ("keys",),
+    *(("keys", name) for name in ("generate", "show")),
 ]
 
 
@@ -57,7 +61,7 @@ def test_help_is_shown(path: tuple[str, ...]) -> None:
 def test_top_help_lists_exit_codes() -> None:
     text = CliRunner().invoke(app, ["--help"]).stdout
     listed = {line.split()[0] for line in text.partition("Exit codes:")[2].splitlines() if line}
-    assert listed == {"0", "1", "2", "3", "4", "5", "6", "130"}
+    assert listed == {"0", "1", "2", "3", "4", "5", "6", "7", "130"}
 
 
 def test_version_is_shown() -> None:
