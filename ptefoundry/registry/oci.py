@@ -5,6 +5,7 @@ Bytes are canonical JSON, so that one value has one digest.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,7 @@ INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 DOCUMENT_LIMIT = 8 << 20
 """Bytes that a manifest or an index may have."""
 _ANNOTATION_LIMIT = 64 << 10
+_DEEPEST = 32
 _LARGEST_SIZE = 1 << 50
 
 
@@ -160,7 +162,14 @@ def parse_object(data: bytes, *, where: str) -> dict[str, Any]:
     if len(data) > DOCUMENT_LIMIT:
         raise RegistryError(f"{where}: expected at most {DOCUMENT_LIMIT} bytes, found {len(data)}")
     try:
-        value = json.loads(data, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
+        value = json.loads(
+            # Bytes would be taken for UTF-16 if they look so.
+            data.decode(),
+            object_pairs_hook=_unique_keys,
+            parse_constant=_refuse_constant,
+            parse_float=_parse_finite,
+        )
+        _check_values(value)
     except (ValueError, RecursionError) as error:
         raise RegistryError(f"{where}: expected JSON ({error})") from error
     if not isinstance(value, dict):
@@ -177,6 +186,28 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(text: str) -> None:
     raise ValueError(f"{text} is no JSON")
+
+
+def _parse_finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is too large")
+    return value
+
+
+def _check_values(value: Any, depth: int = 0) -> None:
+    """Refuse what parses but could not be written or walked again."""
+    if depth > _DEEPEST:
+        raise ValueError(f"nested more than {_DEEPEST} deep")
+    if isinstance(value, str):
+        value.encode()  # there are no halves of surrogate pairs in UTF-8
+    elif isinstance(value, list):
+        for item in value:
+            _check_values(item, depth + 1)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _check_values(key, depth + 1)
+            _check_values(item, depth + 1)
 
 
 def _parse_descriptor(value: Any, where: str) -> Descriptor:
