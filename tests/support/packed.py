@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,23 +35,23 @@ class Documents:
         content = next(blob.content for blob in self.packed.blobs if blob.digest == digest)
         return content if isinstance(content, bytes) else content.read_bytes()
 
-    @property
+    @cached_property
     def index(self) -> bytes:
         return self.packed.index_bytes
 
-    @property
+    @cached_property
     def entry(self) -> VariantEntry:
         return read_index(self.index).variant("xnnpack", "blue")
 
-    @property
+    @cached_property
     def manifest(self) -> bytes:
         return self.blob(self.entry.descriptor.digest)
 
-    @property
+    @cached_property
     def content(self) -> VariantContent:
         return self.read_manifest(self.manifest)
 
-    @property
+    @cached_property
     def listing(self) -> bytes:
         return self.blob(self.content.listing.descriptor.digest)
 
