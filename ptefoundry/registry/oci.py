@@ -12,7 +12,7 @@ from typing import Any
 
 from ptefoundry.digest import canonical_json, hash_bytes
 from ptefoundry.errors import RegistryError
-from ptefoundry.registry.names import hex_of
+from ptefoundry.registry.names import is_digest
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
@@ -217,7 +217,10 @@ def _parse_descriptor(value: Any, where: str) -> Descriptor:
     if type(size) is not int or not 0 <= size <= _LARGEST_SIZE:
         raise RegistryError(f"{where}: size: expected a number of bytes, found {size!r}")
     digest = _text(value, "digest", where)
-    hex_of(digest)
+    if not is_digest(digest):
+        raise RegistryError(
+            f"{where}: digest: expected sha256:<64 hex digits>, found {digest!r:.100}"
+        )
     return Descriptor(
         media_type=_text(value, "mediaType", where),
         digest=digest,
