@@ -9,11 +9,11 @@ from typing import Any
 
 from ptefoundry.digest import canonical_json
 from ptefoundry.errors import RegistryError
-from ptefoundry.registry.chunks import parse_chunk_list
+from ptefoundry.registry.chunks import CHUNK_SIZE, ChunkList, parse_chunk_list
 from ptefoundry.registry.listing import merge_listings
 from ptefoundry.registry.oci import parse_index, parse_manifest, parse_object
-from ptefoundry.registry.refs import parse_ref
-from ptefoundry.registry.trust.channel_envelope import parse_record
+from ptefoundry.registry.refs import VersionRef, parse_ref
+from ptefoundry.registry.trust.channel_envelope import ChannelRecord, parse_record
 from support.packed import NAME, VERSION, Documents, pack, read_index
 
 CHUNKED_SIZE = 20 << 20
@@ -44,6 +44,34 @@ def make_targets(documents: Documents | None = None) -> dict[str, Callable[[byte
             lambda data: parse_record(data, name=NAME, channel="stable", policy=None, where="x"),
             _to_bytes,
         ),
+    }
+
+
+def valid_documents(documents: Documents | None = None) -> dict[str, bytes]:
+    """A document of each kind that its target takes."""
+    documents = documents or pack()
+    index = documents.packed.index
+    time, chunks = "2026-11-22T08:00:00Z", -(-CHUNKED_SIZE // CHUNK_SIZE)
+    ref = VersionRef(
+        name=NAME, version=VERSION, digest=index.digest, size=index.size, time=time, by="ci",
+        removed=time,
+    )  # fmt: skip
+    record = ChannelRecord(
+        name=NAME, channel="stable", number=2, version=VERSION, digest=index.digest,
+        size=index.size, previous="sha256:" + "0" * 64, time=time, expires=None, by="ci",
+        reason="because", action="promote",
+    )  # fmt: skip
+    return {
+        "object": documents.index,
+        "oci index": documents.index,
+        "oci manifest": documents.manifest,
+        "version": documents.index,
+        "variant": documents.manifest,
+        "listing": documents.listing,
+        "merged listings": documents.listing,
+        "chunk list": ChunkList(CHUNK_SIZE, ("a" * 64,) * chunks).to_bytes(),
+        "ref": ref.to_bytes(),
+        "channel record": record.to_bytes(),
     }
 
 

@@ -9,35 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ptefoundry.digest import canonical_json
-from ptefoundry.registry.chunks import CHUNK_SIZE, ChunkList
-from ptefoundry.registry.refs import VersionRef
-from ptefoundry.registry.trust.channel_envelope import ChannelRecord
-from support.hostile import CHUNKED_SIZE, make_targets, survives
-from support.packed import NAME, VERSION, pack
+from support.hostile import make_targets, survives, valid_documents
+from support.packed import pack
 
 DOCUMENTS = pack()
 TARGETS = make_targets(DOCUMENTS)
-_REF = VersionRef(
-    name=NAME, version=VERSION, digest=DOCUMENTS.packed.index.digest,
-    size=2466, time="2026-11-22T08:00:00Z", by="ci", removed="2026-11-23T08:00:00Z",
-)  # fmt: skip
-_RECORD = ChannelRecord(
-    name=NAME, channel="stable", number=2, version=VERSION, digest=_REF.digest, size=2466,
-    previous="sha256:" + "0" * 64, time=_REF.time, expires=None, by="ci", reason="because",
-    action="promote",
-)  # fmt: skip
-VALID = {
-    "object": DOCUMENTS.index,
-    "oci index": DOCUMENTS.index,
-    "oci manifest": DOCUMENTS.manifest,
-    "version": DOCUMENTS.index,
-    "variant": DOCUMENTS.manifest,
-    "listing": DOCUMENTS.listing,
-    "merged listings": DOCUMENTS.listing,
-    "chunk list": ChunkList(CHUNK_SIZE, ("a" * 64,) * -(-CHUNKED_SIZE // CHUNK_SIZE)).to_bytes(),
-    "ref": _REF.to_bytes(),
-    "channel record": _RECORD.to_bytes(),
-}
+VALID = valid_documents(DOCUMENTS)
 
 _KEYS = st.sampled_from(
     sorted({key for data in VALID.values() for key in json.loads(data)} | {"subject", "size", ""})
