@@ -1,14 +1,15 @@
 """What must hold for every document of a registry, whatever bytes a stranger puts there.
 
 Each target reads bytes as one kind of document. It returns what it found in a form in
-which equal means equal, or raises `RegistryError`; any other exception is a defect.
+which equal means equal, or raises `RegistryError`, or `TrustError` for what is well-formed and
+not what was asked for; any other exception is a defect.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 from ptefoundry.digest import canonical_json
-from ptefoundry.errors import RegistryError
+from ptefoundry.errors import RegistryError, TrustError
 from ptefoundry.registry.chunks import CHUNK_SIZE, ChunkList, parse_chunk_list
 from ptefoundry.registry.listing import merge_listings
 from ptefoundry.registry.oci import parse_index, parse_manifest, parse_object
@@ -76,10 +77,10 @@ def valid_documents(documents: Documents | None = None) -> dict[str, bytes]:
 
 
 def survives(target: Callable[[bytes], Any], data: bytes) -> bool:
-    """Whether a target took a document; refusing it by `RegistryError` is as good."""
+    """Whether a target took a document; refusing it is as good."""
     try:
         target(data)
-    except RegistryError as error:
+    except (RegistryError, TrustError) as error:
         str(error).encode()  # can be printed
         return False
     return True

@@ -1,4 +1,4 @@
-"""No document of a registry raises anything but `RegistryError`, and none is taken for another."""
+"""Documents of a registry are taken or refused, never anything else, and none for another."""
 
 import json
 from collections.abc import Callable
