@@ -1,8 +1,8 @@
 """Fuzzing of everything that is read from a registry, guided by coverage.
 
 The first byte chooses the kind of document, the others are the document. Seeds are valid
-documents of each kind. A crash is any exception but `RegistryError`, or a document that is
-another one when it is written and read again; libFuzzer leaves it as `crash-*`.
+documents of each kind. A crash is any exception but `RegistryError` and `TrustError`, or a
+document that is another one when it is written and read again; libFuzzer leaves it as `crash-*`.
 
     pip install atheris==3.0.0
     python tests/fuzz/registry_documents.py CORPUS -max_total_time=600 -max_len=8192
