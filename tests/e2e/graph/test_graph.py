@@ -1,5 +1,6 @@
 """What must hold of the build graph, by running it on a tiny model."""
 
+import importlib.metadata
 import json
 import os
 import random
@@ -11,6 +12,8 @@ from pathlib import Path
 
 from ptefoundry.digest import hash_file
 from ptefoundry.files import write_bytes, write_text
+from ptefoundry.registry.facts import runtime_fits
+from ptefoundry.registry.pack import pack_bundle
 from support.tiny_models import save_tiny_adapter, save_tiny_base
 from support.tiny_workspace import TinyWorkspace
 
@@ -66,6 +69,17 @@ def test_metrics_are_shown_by_dvc(first_build: FirstBuild) -> None:
     assert shown["parity"]["equal_tokens"] > 0
     assert shown["parity"]["prefill_logits"] < 1e-2
     assert shown["decode_tok_s"] > 0
+
+
+def test_the_bundle_can_be_packed_and_says_what_runs_it(first_build: FirstBuild) -> None:
+    workspace, _ = first_build
+    packed = pack_bundle(workspace.root / "artifacts" / "bundle", version="1.0.0")
+    assert [item.facts.adapter for item in packed.variants] == ["base", "blue", "red"]
+    executorch = importlib.metadata.version("executorch").partition("+")[0]
+    for variant in packed.variants:
+        assert variant.facts.executorch == executorch
+        assert variant.facts.runtime is not None
+        assert runtime_fits(variant.facts.runtime, executorch)
 
 
 def test_changed_adapter_runs_only_its_chain(make_workspace: MakeWorkspace) -> None:
