@@ -46,6 +46,7 @@ def prune(cache: BlobCache, max_size: int, *, partial_age_s: float = PARTIAL_AGE
     abandoned = [
         size for path in _partials(cache) if (size := _drop_partial(path, now - partial_age_s))
     ]
+    _drop_stray_marks(cache)
     size = sum(_size(path) for path in _partials(cache))
     blobs = cache.blobs()
     size += sum(blob.size for blob in blobs)
@@ -82,6 +83,13 @@ def _sessions(cache: BlobCache) -> Iterator[float]:
 
 def _partials(cache: BlobCache) -> list[Path]:
     return [path for path in cache.partials.glob("*") if not path.suffix]
+
+
+def _drop_stray_marks(cache: BlobCache) -> None:
+    """Remove marks whose download was completed by a process that died right then."""
+    for marks in cache.partials.glob("*.chunks"):
+        if not marks.with_suffix("").exists():
+            marks.unlink(missing_ok=True)
 
 
 def _size(path: Path) -> int:

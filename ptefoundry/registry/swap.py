@@ -4,8 +4,9 @@ Linux exchanges two folders atomically (renameat2 with RENAME_EXCHANGE, since 3.
 Elsewhere the old one is moved aside first; if the process dies at that moment, the
 next one that looks moves it back.
 
-A reader that opens several files by path can still see one of the old folder and one
-of the new. It should open the folder once and all files relative to it (openat).
+Whoever opens files by path always finds them, but may get one of the old folder and the
+next of the new. Who needs all of one version opens the folder once and its files relative
+to that (openat); if one is missing then, the folder was replaced: open it again.
 """
 
 import ctypes
