@@ -106,14 +106,16 @@ def test_processes_at_once_fetch_each_byte_once(plan: Plan) -> None:
 
 
 def test_waiting_process_goes_on_when_the_other_is_killed(plan: Plan) -> None:
-    only = replace(plan, digests=plan.digests[:1], piece_s=0.02)
+    only = replace(plan, digests=plan.digests[:1], piece_s=0.2)
     first = slow_pull.start(only)
     wait_for(plan, len(LARGE) // 4)
     second = slow_pull.start(replace(only, piece_s=0.0))
     assert second.stderr is not None
     shown = None
     while shown is None or shown.done < len(LARGE) // 3:  # of what the first has fetched
-        shown = parse_progress(second.stderr.readline())
+        line = second.stderr.readline()
+        assert line, "it ended before the first was killed"
+        shown = parse_progress(line)
     kill(first)
     second.communicate()
     assert second.returncode == 0
