@@ -5,6 +5,7 @@ Large ones follow one after the other, each by several requests. What another pr
 is fetching is left to it and waited for at the end, so that two pulls share the work.
 """
 
+import logging
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,7 +22,10 @@ from ptefoundry.registry.store.interface import Store
 from ptefoundry.registry.workers import THREADS, Attempt, Crew, Patience
 from ptefoundry.report import Advance, progress
 
+_log = logging.getLogger(__name__)
+
 _WAIT_S = 0.2
+_SHOWN = 3
 _DISK_TRIES = 3
 
 
@@ -67,10 +71,10 @@ def fetch_blobs(
     """
     wanted = _unique(blobs)
     with cache.session(), Crew(threads, patience=patience) as crew:
-        missing = [blob for blob in wanted if cache.take(blob.digest, blob.size) is None]
-        if missing:
-            cache.partials.mkdir(parents=True, exist_ok=True)
-            _check_room(missing, cache)
+        missing = _missing(wanted, cache)
+        if not missing:
+            return Fetched(blobs=len(wanted), missing=0, received=0)
+        _check_room(missing, cache)
         lists = [blob.chunks for blob in missing if blob.parallel and blob.chunks is not None]
         to_fetch = _unique([*lists, *missing])
         with progress(label, sum(blob.size for blob in to_fetch)) as advance:
@@ -104,6 +108,8 @@ class _Fetching:
     crew: Crew
     meter: _Meter
     threads: int
+    told: bool = False
+    """Whether the user knows that others are waited for."""
 
     def run(self, blobs: list[WantedBlob]) -> None:
         """Fetch blobs that are missing; what others are fetching comes last."""
@@ -172,6 +178,12 @@ class _Fetching:
 
     def _wait_for(self, busy: list[WantedBlob]) -> None:
         """Wait until one of these blobs is there, or nobody fetches it any more."""
+        if not self.told:
+            _log.warning(
+                "waiting for another process, which is fetching %s",
+                ", ".join(blob.digest for blob in busy[:_SHOWN]),
+            )
+            self.told = True
         time.sleep(_WAIT_S)
         while all(self.cache.is_arriving(blob.digest) for blob in busy):
             self.meter.show(sum(self.cache.arrived(blob.digest, blob.size) for blob in busy))
@@ -262,7 +274,19 @@ def _unique(blobs: Iterable[WantedBlob]) -> list[WantedBlob]:
     return list(found.values())
 
 
+def _missing(wanted: list[WantedBlob], cache: BlobCache) -> list[WantedBlob]:
+    """Those that the cache does not have; it hashes the others."""
+    missing = []
+    with progress("checking the cache", sum(blob.size for blob in wanted)) as advance:
+        for blob in wanted:
+            if cache.take(blob.digest, blob.size) is None:
+                missing.append(blob)
+            advance(blob.size)
+    return missing
+
+
 def _check_room(missing: list[WantedBlob], cache: BlobCache) -> None:
     """Check that all of it has room, less what has arrived; raises DiskFullError."""
+    cache.partials.mkdir(parents=True, exist_ok=True)
     size = sum(blob.size - cache.arrived(blob.digest, blob.size) for blob in missing)
     check_room(cache.partials, size, what=f"a download of {len(missing)} blobs")

@@ -1,3 +1,6 @@
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -200,6 +203,32 @@ def test_stall_that_never_ends_is_an_error(store: FaultyStore, cache: BlobCache)
         fetch(store, cache, blob)
     store.release()
     assert len(store.requests) == 1 + QUICK.free_stalls + len(QUICK.delays_s)
+
+
+def test_request_that_was_given_up_changes_nothing_when_it_wakes(cache: BlobCache) -> None:
+    woken = threading.Event()
+
+    class Sleepy(MemoryStore):
+        slept = False
+
+        @contextmanager
+        def stream(self, key: str, start: int, end: int) -> Iterator[Iterator[bytes]]:
+            if self.slept:
+                with super().stream(key, start, end) as pieces:
+                    yield pieces
+                return
+            self.slept = True
+            woken.wait()
+            yield iter([b"best"])
+
+    store = Sleepy()
+    blob = put_blob(store, b"text")
+    before = set(threading.enumerate())
+    fetch_blobs(store, [blob], cache, patience=QUICK)
+    woken.set()
+    for thread in set(threading.enumerate()) - before:
+        thread.join()
+    assert cache.path(blob.digest).read_bytes() == b"text"
 
 
 def test_failure_that_lasts_is_raised_and_what_arrived_is_kept(
