@@ -4,7 +4,7 @@ A large blob that has a chunk list is fetched by several requests at once, each 
 few chunks in a row; a chunk is hashed as it arrives and marked when it is right. All
 others come in one request and are hashed as a whole. Either way the bytes are
 written where they belong as they arrive, so little memory is used, and what a failed
-or killed download leaves is hashed again before it is built upon.
+or killed download leaves is hashed again before it becomes part of a blob.
 
 A chunk list is only what somebody said: the whole blob's digest is checked as well,
 by a thread that reads behind the arriving chunks. Otherwise a list that does not
@@ -180,18 +180,15 @@ class ParallelDownload:
         self._trail = _Trail(partial, self._chunks)
 
     def begin(self) -> None:
-        """Make room and find out which chunks are there.
+        """Make room, and take the chunks that are marked for right until `finish`.
 
         Raises:
             DiskFullError: there is no room.
         """
         for index in self._partial.reserve(self._blob.size, len(self._chunks)):
             chunk = self._chunks[index]
-            if self._partial.hash_range(chunk.start, chunk.end) == chunk.sha256:
-                self._trail.follow(chunk)
-                self._tally.add(chunk.end - chunk.start)
-            else:
-                self._partial.mark(index, right=False)
+            self._trail.follow(chunk)
+            self._tally.add(chunk.end - chunk.start)
 
     def jobs(self, threads: int) -> list[RangeJob]:
         """What is to be fetched, in parts for so many requests at once."""
@@ -203,7 +200,7 @@ class ParallelDownload:
         ]
 
     def finish(self) -> bool:
-        """Check the whole blob; False if chunks changed on the disk and are to be fetched again.
+        """Check the whole blob; False if chunks are wrong on the disk, to be fetched again.
 
         Raises:
             RegistryError: the chunk list does not belong to the blob.

@@ -3,9 +3,10 @@
 <hex>           the bytes; locked by who fetches it, renamed into the cache when whole
 <hex>.chunks    a byte for each chunk, 1 once it was right; only for blobs with a chunk list
 
-The marks are hints that nobody trusts: whoever continues hashes what is marked. So
-they need no flush to the disk, which would cost more than all else, and a power
-failure that lost bytes but kept marks does no harm.
+The marks are hints: the whole blob is read and hashed before it is used, and if it is
+wrong each chunk. So neither bytes nor marks need a flush to the disk for each chunk,
+which would cost more than all else, and a power failure that lost bytes but kept marks
+does no harm.
 """
 
 import hashlib

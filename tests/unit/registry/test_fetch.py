@@ -205,30 +205,39 @@ def test_stall_that_never_ends_is_an_error(store: FaultyStore, cache: BlobCache)
     assert len(store.requests) == 1 + QUICK.free_stalls + len(QUICK.delays_s)
 
 
+class WakingStore(MemoryStore):
+    """Its first request stalls until the second has sent a byte, then sends something wrong."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests = 0
+        self._wake, self._ended = threading.Event(), threading.Event()
+
+    @contextmanager
+    def stream(self, key: str, start: int, end: int) -> Iterator[Iterator[bytes]]:
+        self.requests += 1
+        if self.requests == 1:
+            self._wake.wait()
+            try:
+                yield iter([b"x" * (end - start)])
+            finally:
+                self._ended.set()
+        else:
+            yield self._send(self.read(key, limit=end)[0][start:end])
+
+    def _send(self, data: bytes) -> Iterator[bytes]:
+        yield data[:1]
+        self._wake.set()
+        self._ended.wait()
+        yield data[1:]
+
+
 def test_request_that_was_given_up_changes_nothing_when_it_wakes(cache: BlobCache) -> None:
-    woken = threading.Event()
-
-    class Sleepy(MemoryStore):
-        slept = False
-
-        @contextmanager
-        def stream(self, key: str, start: int, end: int) -> Iterator[Iterator[bytes]]:
-            if self.slept:
-                with super().stream(key, start, end) as pieces:
-                    yield pieces
-                return
-            self.slept = True
-            woken.wait()
-            yield iter([b"best"])
-
-    store = Sleepy()
+    store = WakingStore()
     blob = put_blob(store, b"text")
-    before = set(threading.enumerate())
-    fetch_blobs(store, [blob], cache, patience=QUICK)
-    woken.set()
-    for thread in set(threading.enumerate()) - before:
-        thread.join()
-    assert cache.path(blob.digest).read_bytes() == b"text"
+    fetch_blobs(store, [blob], cache, patience=Patience(stall_s=0.5))
+    assert content(cache, blob) == b"text"
+    assert store.requests == 2
 
 
 def test_failure_that_lasts_is_raised_and_what_arrived_is_kept(
