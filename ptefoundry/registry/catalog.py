@@ -16,7 +16,7 @@ from ptefoundry.registry.oci import (
     ImageIndex,
     parse_index,
 )
-from ptefoundry.registry.refs import VersionRef
+from ptefoundry.registry.refs import VersionRef, list_refs
 from ptefoundry.registry.store.interface import Store
 
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -32,11 +32,20 @@ def drop_from_catalog(store: Store, refs: Iterable[VersionRef]) -> None:
     _change(store, store.url, add=[], drop=[str(ref) for ref in refs])
 
 
-def rebuild_catalog(store: Store, refs: Iterable[VersionRef]) -> None:
-    """List these versions and no others."""
-    listed = [_describe(ref) for ref in refs if ref.removed is None]
-    data = _to_bytes(listed)
-    replace_document(store, INDEX_KEY, lambda _found: data, limit=DOCUMENT_LIMIT)
+def rebuild_catalog(store: Store) -> None:
+    """List the versions that there are and no others.
+
+    Raises:
+        StoreError: the store cannot list.
+        RegistryError: a version is malformed.
+    """
+
+    def rebuild(_found: bytes | None) -> bytes:
+        # Listed after the present catalog was read: a push that adds itself meanwhile
+        # changes it, and this is done again.
+        return _to_bytes([_describe(ref) for ref in list_refs(store) if ref.removed is None])
+
+    replace_document(store, INDEX_KEY, rebuild, limit=DOCUMENT_LIMIT)
 
 
 def read_catalog(store: Store) -> list[tuple[Reference, Descriptor]]:

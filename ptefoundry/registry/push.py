@@ -16,10 +16,7 @@ from ptefoundry.registry.leases import held_lease
 from ptefoundry.registry.oci import Descriptor
 from ptefoundry.registry.refs import VersionRef, check_same_content, create_ref, look_up_ref
 from ptefoundry.registry.store.interface import Store
-from ptefoundry.registry.tombstones import rescue_blobs
-
-_FRESH_S = 600.0
-"""Seconds for which a check that everything is there counts; far less than any grace."""
+from ptefoundry.registry.tombstones import settle_blobs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +55,8 @@ def push_version(
         new: what to publish.
         by: who does it.
         clock: for the time that is noted, and for leases.
-        attach: called when all content is there and before the name is; puts
-            signatures and what else belongs to the version.
+        attach: called when all content is there and before the name is, and again if
+            that took long; puts signatures and what else belongs to the version.
 
     Raises:
         ConflictError: the version is there with other content.
@@ -72,8 +69,13 @@ def push_version(
         return Pushed(ref=found, is_new=False, sent=Sent(sent=(), known=new.blobs))
     with held_lease(store, [blob.digest for blob in new.blobs], clock=clock):
         sent = send_blobs(store, new.blobs, label=f"push {new.name}@{new.version}")
-        attach()
-        _check_all_there(store, new, clock)
+
+        def complete() -> None:
+            # With the index just rescued, what is attached to it is safe as well.
+            attach()
+            send_blobs(store, find_missing(store, new.blobs), label="push")
+
+        settle_blobs(store, [blob.digest for blob in new.blobs], complete, clock=clock)
         mine = VersionRef(
             name=new.name,
             version=new.version,
@@ -85,13 +87,3 @@ def push_version(
         ref = create_ref(store, mine)
     add_to_catalog(store, ref)
     return Pushed(ref=ref, is_new=ref == mine, sent=sent)
-
-
-def _check_all_there(store: Store, new: NewVersion, clock: Clock) -> None:
-    """Nothing that was found or sent has been collected as garbage meanwhile."""
-    while True:
-        begun = clock()
-        rescue_blobs(store, [blob.digest for blob in new.blobs], clock=clock)
-        send_blobs(store, find_missing(store, new.blobs), label="push")
-        if clock() - begun < _FRESH_S:
-            return

@@ -1,6 +1,6 @@
 """Versions: each is one object that is created once and says which index it is."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 
 from ptefoundry.digest import canonical_json
@@ -14,6 +14,8 @@ from ptefoundry.errors import (
 from ptefoundry.registry.documents import (
     DOCUMENT_LIMIT,
     FORMAT_VERSION,
+    Clock,
+    format_time,
     read_fields,
     replace_document,
 )
@@ -24,6 +26,7 @@ from ptefoundry.registry.names import (
     ref_key,
     version_order,
 )
+from ptefoundry.registry.parallel import for_each
 from ptefoundry.registry.store.interface import Store
 
 
@@ -140,23 +143,43 @@ def list_refs(store: Store, name: str | None = None) -> list[VersionRef]:
         StoreError: the store cannot list.
         RegistryError: one of them is malformed.
     """
-    found = (find_ref(store, *names) for names in _list_names(store, name))
+    found = for_each(lambda names: find_ref(store, *names), _list_names(store, name))
     return sorted(found, key=lambda ref: (ref.name, version_order(ref.version)))
 
 
-def remove_ref(store: Store, ref: VersionRef, *, time: str) -> None:
-    """Give a version's content up; the name stays taken, and `restore_ref` undoes it."""
-    _rewrite(store, ref, removed=time)
+def remove_ref(store: Store, ref: VersionRef, *, clock: Clock) -> VersionRef:
+    """Give a version's content up; the name stays taken, and `restore_ref` undoes it.
+
+    Nothing changes if it was given up before.
+    """
+
+    def remove(found: VersionRef) -> VersionRef:
+        return found if found.removed else replace(found, removed=format_time(clock()))
+
+    return _change(store, ref, remove)
 
 
-def restore_ref(store: Store, ref: VersionRef) -> None:
+def restore_ref(store: Store, ref: VersionRef) -> VersionRef:
     """Undo `remove_ref`; what became of the content is the caller's to check."""
-    _rewrite(store, ref, removed=None)
+    return _change(store, ref, lambda found: replace(found, removed=None))
 
 
-def _rewrite(store: Store, ref: VersionRef, *, removed: str | None) -> None:
-    data = replace(ref, removed=removed).to_bytes()
-    replace_document(store, ref_key(ref.name, ref.version), lambda _found: data)
+def _change(
+    store: Store, ref: VersionRef, change: Callable[[VersionRef], VersionRef]
+) -> VersionRef:
+    changed = ref
+
+    def rewrite(data: bytes | None) -> bytes:
+        nonlocal changed
+        if data is None:
+            raise RegistryError(f"{store.url}{key}: expected a version, found none")
+        where = f"{store.url}{key}"
+        changed = change(parse_ref(data, name=ref.name, version=ref.version, where=where))
+        return changed.to_bytes()
+
+    key = ref_key(ref.name, ref.version)
+    replace_document(store, key, rewrite)
+    return changed
 
 
 def _list_names(store: Store, name: str | None) -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ import pytest
 
 from ptefoundry.errors import ConflictError, ObjectMissingError, RegistryError
 from ptefoundry.registry.catalog import add_to_catalog, drop_from_catalog, read_catalog
+from ptefoundry.registry.documents import parse_time
 from ptefoundry.registry.names import INDEX_KEY, ref_key, yank_key
 from ptefoundry.registry.refs import (
     VersionRef,
@@ -53,7 +54,7 @@ def test_one_of_many_wins(store: MemoryStore) -> None:
 
 def test_a_removed_version_keeps_its_name(store: MemoryStore) -> None:
     create_ref(store, REF)
-    remove_ref(store, REF, time=TIME)
+    remove_ref(store, REF, clock=lambda: parse_time(TIME, where=""))
     assert find_ref(store, "assistant", "1.0.0").removed == TIME
     with pytest.raises(ConflictError, match=r"removed on .*next number"):
         create_ref(store, REF)
