@@ -13,7 +13,9 @@ from .registry_access import EndpointOption, KeyOption, TrustOption, open_access
 from .registry_arguments import known_address
 
 if TYPE_CHECKING:
+    from ptefoundry.registry.pack import PackedVersion
     from ptefoundry.registry.push import Pushed
+    from ptefoundry.registry.trust.build_record import BuildRecord
 
 
 def push(  # noqa: PLR0913  one parameter for each option
@@ -58,8 +60,15 @@ def push(  # noqa: PLR0913  one parameter for each option
     access = open_access(registry or known_address(), endpoint_url, trust=trust, keys=key)
     folder = bundle if bundle is not None else find_workspace(Path.cwd()).bundle
     packed = pack_bundle(folder, version=version)
+    record = _record(packed) if bundle is None else None
     pushed = publish(
-        access.store, packed, folder, signers=access.signers, by=actor(), clock=time.time
+        access.store,
+        packed,
+        folder,
+        signers=access.signers,
+        record=record,
+        by=actor(),
+        clock=time.time,
     )
     moved = None
     if channel is not None:
@@ -73,6 +82,17 @@ def push(  # noqa: PLR0913  one parameter for each option
     _show(pushed)
     if moved is not None:
         print(f"{packed.name}:{channel} is {moved.version} (number {moved.number})")
+
+
+def _record(packed: "PackedVersion") -> "BuildRecord":
+    """How the workspace built its bundle."""
+    from ptefoundry.params import load_params
+    from ptefoundry.registry.trust.build_record import record_build
+    from ptefoundry.registry.trust.signed_content import files_of_packed
+    from ptefoundry.workspace import find_workspace
+
+    root = find_workspace(Path.cwd()).root
+    return record_build(root, load_params(root), files_of_packed(packed))
 
 
 def _describe(pushed: "Pushed") -> dict[str, object]:

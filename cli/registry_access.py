@@ -1,6 +1,5 @@
 """An open registry, and what a command trusts and signs with."""
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from ptefoundry.registry.store.interface import Store
     from ptefoundry.registry.trust.keys import Signer
     from ptefoundry.registry.trust.policy import TrustPolicy
-
-SIGNING_KEY_VARIABLE = "PTEFOUNDRY_SIGNING_KEY"
 
 EndpointOption = Annotated[
     str | None,
@@ -37,11 +34,11 @@ TrustOption = Annotated[
     ),
 ]
 KeyOption = Annotated[
-    list[str] | None,
+    list[Path] | None,
     typer.Option(
         "--key",
         metavar="FILE",
-        help=f"Private key to sign with, several for several; else {SIGNING_KEY_VARIABLE}.",
+        help="Private key to sign with, several for several; else PTEFOUNDRY_SIGNING_KEY.",
     ),
 ]
 
@@ -90,7 +87,7 @@ def open_access(
     endpoint_url: str | None,
     *,
     trust: Path | None = None,
-    keys: list[str] | None = None,
+    keys: list[Path] | None = None,
 ) -> Access:
     """Open a registry.
 
@@ -107,6 +104,7 @@ def open_access(
     """
     from ptefoundry.registry.registry import open_registry
     from ptefoundry.registry.store.open import open_store
+    from ptefoundry.registry.trust.keys import find_signers
     from ptefoundry.registry.trust.policy_file import find_policy
 
     found = workspace_params()
@@ -116,7 +114,7 @@ def open_access(
     return Access(
         registry=open_registry(open_store(address, endpoint_url=endpoint_url)),
         policy=find_policy(file=trust, section=params.trust if params else None, root=root),
-        signers=_load_signers(keys),
+        signers=find_signers(keys or ()),
     )
 
 
@@ -129,13 +127,3 @@ def workspace_params() -> "tuple[Path, Params] | None":
         if (root / PARAMS_FILE).is_file():
             return root, load_params(root)
     return None
-
-
-def _load_signers(keys: list[str] | None) -> "tuple[Signer, ...]":
-    given = keys or [key for key in [os.environ.get(SIGNING_KEY_VARIABLE)] if key]
-    if not given:
-        return ()
-    from ptefoundry.registry.trust.keys import load_signer, passphrase_from_environment
-
-    passphrase = passphrase_from_environment()
-    return tuple(load_signer(key, passphrase, where="--key") for key in given)

@@ -35,6 +35,10 @@ class Fields:
         self._values = values
         self.where = where
 
+    def value(self, key: str) -> Any:
+        """Whatever is there, for who checks it elsewhere; None if it is missing."""
+        return self._values.get(key)
+
     def text(self, key: str) -> str:
         """A text of one line.
 

@@ -1,19 +1,25 @@
 """Publishing a bundle: its content, its signatures, its name, what was measured."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ptefoundry.bundle.manifest import MEASURED_FILE
 from ptefoundry.registry.documents import Clock
-from ptefoundry.registry.modelpack import files_of
 from ptefoundry.registry.pack import PackedVersion
 from ptefoundry.registry.push import NewVersion, Pushed, push_version
 from ptefoundry.registry.referrers import Attachment, attach
 from ptefoundry.registry.store.interface import Store
+from ptefoundry.registry.trust.build_record import BuildRecord
 from ptefoundry.registry.trust.keys import Signer
-from ptefoundry.registry.trust.version_signatures import VersionFiles, sign_version
+from ptefoundry.registry.trust.provenance import sign_provenance
+from ptefoundry.registry.trust.sbom import make_sbom
+from ptefoundry.registry.trust.signed_content import files_of_packed
+from ptefoundry.registry.trust.version_signatures import sign_version
 
 SIGNATURES_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+PROVENANCE_TYPE = "application/vnd.ptefoundry.provenance.v1+json"
+STATEMENT_TYPE = "application/vnd.in-toto+json"
+BILL_TYPE, BILL_FILE = "application/vnd.cyclonedx+json", "bom.cdx.json"
 MEASURED_TYPE = "application/vnd.ptefoundry.measured.v1+json"
 
 
@@ -23,6 +29,7 @@ def publish(
     folder: Path,
     *,
     signers: Sequence[Signer],
+    record: BuildRecord | None,
     by: str,
     clock: Clock,
 ) -> Pushed:
@@ -33,6 +40,7 @@ def publish(
         packed: the bundle's content.
         folder: the bundle's, for what was measured.
         signers: keys to sign with; none: it is not signed.
+        record: how it was built, for its provenance and bill of materials; None if not known.
         by: who publishes it.
         clock: seconds since 1970.
 
@@ -43,9 +51,13 @@ def publish(
     new = NewVersion(
         name=packed.name, version=packed.version, index=packed.index, blobs=packed.blobs
     )
-    pushed = push_version(
-        store, new, by=by, clock=clock, attach=lambda: _attach_signatures(store, packed, signers)
-    )
+    attachments = [*_signatures(packed, signers), *_documents(record, signers)]
+
+    def attach_all() -> None:
+        for attachment in attachments:
+            attach(store, packed.index, attachment)
+
+    pushed = push_version(store, new, by=by, clock=clock, attach=attach_all)
     measured = folder / MEASURED_FILE
     if pushed.is_new and measured.is_file():
         files = {MEASURED_FILE: measured.read_bytes()}
@@ -57,26 +69,22 @@ def publish(
     return pushed
 
 
-def signed_files(packed: PackedVersion) -> VersionFiles:
-    """What of a packed bundle is signed: every file but the manifest, which a pull makes."""
-    return VersionFiles(
-        name=packed.name,
-        version=packed.version,
-        index=packed.index.digest,
-        variants={
-            f"{variant.backend}/{variant.adapter}": {
-                entry.path: entry.sha256 for entry in files_of(packed.bundle, variant)
-            }
-            for variant in packed.bundle.variants
-        },
-    )
-
-
-def _attach_signatures(store: Store, packed: PackedVersion, signers: Sequence[Signer]) -> None:
+def _signatures(packed: PackedVersion, signers: Sequence[Signer]) -> Iterator[Attachment]:
     if signers:
-        attachment = Attachment(
+        yield Attachment(
             artifact_type=SIGNATURES_TYPE,
             media_type=SIGNATURES_TYPE,
-            files=sign_version(signed_files(packed), signers),
+            files=sign_version(files_of_packed(packed), signers),
         )
-        attach(store, packed.index, attachment)
+
+
+def _documents(record: BuildRecord | None, signers: Sequence[Signer]) -> Iterator[Attachment]:
+    if record is not None:
+        yield Attachment(
+            artifact_type=PROVENANCE_TYPE,
+            media_type=SIGNATURES_TYPE if signers else STATEMENT_TYPE,
+            files=sign_provenance(record, signers),
+        )
+        yield Attachment(
+            artifact_type=BILL_TYPE, media_type=BILL_TYPE, files={BILL_FILE: make_sbom(record)}
+        )

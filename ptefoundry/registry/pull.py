@@ -15,7 +15,6 @@ from ptefoundry.registry.documents import Clock
 from ptefoundry.registry.download import WantedBlob
 from ptefoundry.registry.fetch import Fetched, fetch_blobs
 from ptefoundry.registry.listing import merge_listings
-from ptefoundry.registry.names import hex_of
 from ptefoundry.registry.oci import Descriptor
 from ptefoundry.registry.place import (
     TargetFile,
@@ -28,7 +27,8 @@ from ptefoundry.registry.referrers import read_attachments
 from ptefoundry.registry.resolve import Resolved
 from ptefoundry.registry.store.interface import Store
 from ptefoundry.registry.trust.policy import TrustPolicy
-from ptefoundry.registry.trust.version_signatures import VersionFiles, verify_version
+from ptefoundry.registry.trust.signed_content import files_of_contents
+from ptefoundry.registry.trust.version_signatures import verify_version
 from ptefoundry.registry.version import (
     SIGNATURES,
     Layer,
@@ -151,7 +151,7 @@ class Puller:
         if self.policy is not None:
             verify_version(
                 found,
-                _signed(resolved, contents),
+                files_of_contents(resolved.name, resolved.version, resolved.index.digest, contents),
                 policy=self.policy,
                 now=self.clock(),
                 where=f"{self.store.url}: {resolved}",
@@ -189,20 +189,6 @@ def _layers(contents: Iterable[VariantContent]) -> dict[str, Layer]:
                     "pull them into folders of their own"
                 )
     return found
-
-
-def _signed(resolved: Resolved, contents: Iterable[VariantContent]) -> VersionFiles:
-    return VersionFiles(
-        name=resolved.name,
-        version=resolved.version,
-        index=resolved.index.digest,
-        variants={
-            f"{content.facts.backend}/{content.facts.adapter}": {
-                layer.path: hex_of(layer.descriptor.digest) for layer in content.layers[:-1]
-            }
-            for content in contents
-        },
-    )
 
 
 def _wanted(descriptor: Descriptor) -> WantedBlob:

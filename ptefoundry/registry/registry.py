@@ -39,6 +39,7 @@ def init_registry(store: Store) -> Registry:
         ConfigError: it lacks what no registry can do without.
     """
     capabilities = probe(store)
+    capabilities.check(label=store.url)
     replace_document(store, LAYOUT_KEY, lambda _found: _LAYOUT)
     empty = ImageIndex(manifests=()).to_bytes()
     replace_document(store, INDEX_KEY, lambda found: empty if found is None else found)
@@ -62,4 +63,7 @@ def open_registry(store: Store) -> Registry:
             "one with `ptefoundry registry init`"
         ) from error
     where = f"{store.url}{CONFIG_KEY}"
-    return Registry(store, Capabilities.from_dict(read_fields(data, where=where)))
+    capabilities = Capabilities.from_dict(
+        read_fields(data, where=where).value("capabilities"), where=f"{where}: capabilities"
+    )
+    return Registry(store, capabilities)

@@ -50,7 +50,7 @@ class FileStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
-        self.url = f"file:{self.folder}/"
+        self.url, self.can_list = f"file:{self.folder}/", True
 
     def head(self, key: str) -> ObjectInfo | None:
         """See `Store`."""

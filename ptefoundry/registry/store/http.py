@@ -43,7 +43,7 @@ class HttpStore(ReadOnly):
         """
         import httpx2
 
-        self.url = url
+        self.url, self.can_list = url, False
         self._remembered = Remembered()
         self._client = httpx2.Client(
             follow_redirects=True,

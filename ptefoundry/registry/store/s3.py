@@ -47,7 +47,7 @@ class S3Store:
         self.bucket = Bucket(client, bucket, prefix)
         self._client = client
         self._cache = cache
-        self.url = self.bucket.url
+        self.url, self.can_list = self.bucket.url, True
 
     def head(self, key: str) -> ObjectInfo | None:
         """See `Store`."""

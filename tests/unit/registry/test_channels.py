@@ -161,6 +161,6 @@ def test_there_may_be_nothing_to_go_back_to(channel: Channel) -> None:
 
 
 def test_foreign_objects_among_channels_are_named(store: MemoryStore) -> None:
-    store.create("channels/assistant/.json", b"")
-    with pytest.raises(RegistryError, match=r"channels/assistant/\.json: expected a channel"):
+    store.create("channels/assistant/A.json", b"")
+    with pytest.raises(RegistryError, match=r"channels/assistant/A\.json: expected a channel"):
         list_channels(store)

@@ -89,7 +89,7 @@ def test_yanked_and_removed_versions_are_not_offered(
         client.store,
         Yank(name="assistant", version="1.1.0", reason="crashes", time=TIME, by="red"),
     )
-    remove_ref(client.store, _ref(client, "1.2.0"), time=TIME)
+    remove_ref(client.store, _ref(client, "1.2.0"), clock=lambda: NOW)
     with pytest.raises(RegistryError, match=r"yanked on .*: crashes"):
         move(client.store, client.channel, "1.1.0", MOVE)
     with pytest.raises(RegistryError, match="removed on"):
