@@ -222,6 +222,7 @@ class _SmallJob:
         self._range.begin_after(self._there, attempt)
         self._range.run(attempt)
         with attempt.alive():
+            self._partial.begin_writeback(0, self.blob.size)
             self._cache.adopt(self._partial, self.blob.digest)
 
     def release(self) -> None:
