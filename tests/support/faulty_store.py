@@ -79,6 +79,10 @@ class FaultyStore:
     def url(self) -> str:
         return self.inner.url
 
+    @property
+    def can_list(self) -> bool:
+        return self.inner.can_list
+
     def head(self, key: str) -> ObjectInfo | None:
         return self.inner.head(key)
 
