@@ -13,6 +13,7 @@ replaces. So no two contents of a key have the same token, even if an inode is u
 import errno
 import fcntl
 import os
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -55,10 +56,8 @@ class FileStore:
     def head(self, key: str) -> ObjectInfo | None:
         """See `Store`."""
         with self._explained(key):
-            try:
-                return _describe(key, self._path(key).stat())
-            except (FileNotFoundError, NotADirectoryError):
-                return None
+            found = self._stat(key)
+        return _describe(key, found) if found is not None else None
 
     def read(self, key: str, *, limit: int) -> tuple[bytes, str]:
         """See `Store`."""
@@ -101,11 +100,7 @@ class FileStore:
             self._written(lambda file: write_all(file, data)) as temporary,
             self._lock(),
         ):
-            path = self._path(key)
-            try:
-                present = path.stat()
-            except (FileNotFoundError, NotADirectoryError):
-                present = None
+            path, present = self._path(key), self._stat(key)
             if present is None or _token(present) != token:
                 raise ObjectChangedError(f"{self.url}{key}: it has been changed meanwhile")
             _make_later(temporary, present.st_mtime_ns)
@@ -161,10 +156,18 @@ class FileStore:
     def _path(self, key: str) -> Path:
         return self.folder / check_key(key)
 
+    def _stat(self, key: str) -> os.stat_result | None:
+        """What is known of a file, None if there is none or it is a folder."""
+        try:
+            found = self._path(key).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return found if stat.S_ISREG(found.st_mode) else None
+
     def _open(self, key: str) -> BinaryIO:
         try:
             return self._path(key).open("rb", buffering=0)
-        except (FileNotFoundError, NotADirectoryError) as error:
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise ObjectMissingError(f"{self.url}{key}: there is no such object") from error
 
     def _pieces(self, key: str, file: BinaryIO, start: int, end: int) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ from ptefoundry.registry.store.copying import WrongBytesError
 
 _PIECE_BYTES = 1 << 20
 _MIB = 1 << 20
-_LEAST_BYTES = 32 << 20
+LEAST_PART_BYTES = 32 << 20
 _PARTS = 10_000
 """The most that S3 takes."""
 
@@ -101,4 +101,4 @@ class FileParts:
 def part_bytes(size: int) -> int:
     """Bytes of each part but the last: the same for a file of that size in every run."""
     least = -(-size // _PARTS)
-    return max(_LEAST_BYTES, -(-least // _MIB) * _MIB)
+    return max(LEAST_PART_BYTES, -(-least // _MIB) * _MIB)

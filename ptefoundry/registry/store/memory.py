@@ -14,6 +14,7 @@ from ptefoundry.errors import (
     ObjectMissingError,
     StoreError,
 )
+from ptefoundry.registry.store.copying import check_digest
 from ptefoundry.registry.store.interface import Advance, ObjectInfo
 from ptefoundry.registry.store.keys import check_key, check_prefix
 
@@ -77,17 +78,23 @@ class MemoryStore:
     def replace(self, key: str, data: bytes, token: str) -> str:
         """See `Store`."""
         with self._lock:
-            found = self._objects.get(key)
+            found = self._objects.get(check_key(key))
             if found is None or found.token != token:
                 raise ObjectChangedError(f"{self.url}{key}: it has been changed meanwhile")
             return self._put(key, data)
 
     def upload(self, key: str, path: Path, *, sha256: str, advance: Advance) -> None:
         """See `Store`."""
+        check_key(key)
         data = path.read_bytes()
-        if hash_bytes(data) != sha256:
-            raise StoreError(f"{path}: expected sha256 {sha256}, found other bytes")
-        self.create(key, data)
+        found = self.head(key)
+        if found is None:
+            check_digest(path, hash_bytes(data), sha256)
+            self.create(key, data)
+        elif found.size != len(data):
+            raise StoreError(
+                f"{self.url}{key}: expected {len(data)} bytes, the store has {found.size}"
+            )
         advance(len(data))
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
@@ -100,7 +107,7 @@ class MemoryStore:
     def delete(self, key: str) -> None:
         """See `Store`."""
         with self._lock:
-            self._objects.pop(key, None)
+            self._objects.pop(check_key(key), None)
 
     def _find(self, key: str) -> _Object:
         found = self._objects.get(check_key(key))

@@ -229,12 +229,16 @@ def _reads_ranges(store: Store, new_key: Callable[[], str]) -> bool:
 
 
 def _at_once(write: Callable[[bytes], object], refusal: type[StoreError]) -> int:
-    """How many of several writers of different bytes succeed at the same moment."""
-    barrier = threading.Barrier(_WRITERS)
+    """How many of several writers succeed at the same moment.
+
+    Their bytes are all different and new: S3's tokens are digests, so who wrote again
+    what is there would rightly leave the token as it is.
+    """
+    barrier, turn = threading.Barrier(_WRITERS), uuid.uuid4().bytes
 
     def attempt(number: int) -> bool:
         barrier.wait()
-        return _succeeds(lambda: write(b"writer %d" % number), refusal)
+        return _succeeds(lambda: write(turn + bytes([number])), refusal)
 
     with ThreadPoolExecutor(_WRITERS) as pool:
         return sum(pool.map(attempt, range(_WRITERS)))

@@ -29,6 +29,8 @@ _PIECE_BYTES = 1 << 18
 _TRIES = 8
 _PAUSE_S = 0.05
 _RANGE_REFUSED = frozenset({"416", "InvalidRange"})
+#: As If-Match, these are always true, or left out.
+_NO_CONDITION = frozenset({"", "*"})
 _CHANGED = frozenset({"412", "PreconditionFailed"})
 
 
@@ -106,6 +108,8 @@ class S3Store:
 
     def replace(self, key: str, data: bytes, token: str) -> str:
         """See `Store`."""
+        if token in _NO_CONDITION:
+            raise ObjectChangedError(f"{self.url}{key}: {token!r} is no token of an object")
         for _ in range(_TRIES):
             new = self.bucket.put(key, data, {"IfMatch": token})
             if new is not None:
@@ -122,16 +126,23 @@ class S3Store:
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """See `Store`."""
-        where = self.bucket
+        bucket = self.bucket
         pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=where.name, Prefix=where.prefix + check_prefix(prefix)
+            Bucket=bucket.name, Prefix=bucket.prefix + check_prefix(prefix)
         )
-        with where.explained(prefix):
-            for page in pages:
-                for entry in page.get("Contents", ()):
-                    key = str(entry["Key"]).removeprefix(where.prefix)
-                    modified = entry["LastModified"].timestamp()
-                    yield ObjectInfo(key, entry["Size"], modified, entry["ETag"])
+        with bucket.explained(prefix):
+            found = [
+                ObjectInfo(
+                    str(entry["Key"]).removeprefix(bucket.prefix),
+                    entry["Size"],
+                    entry["LastModified"].timestamp(),
+                    entry["ETag"],
+                )
+                for page in pages
+                for entry in page.get("Contents", ())
+            ]
+        # AWS orders by key, SeaweedFS folder by folder, where "a/b" comes before "a-b".
+        yield from sorted(found, key=lambda info: info.key)
 
     def delete(self, key: str) -> None:
         """See `Store`."""

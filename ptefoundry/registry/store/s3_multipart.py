@@ -33,7 +33,7 @@ from ptefoundry.registry.store.s3_bucket import (
 from ptefoundry.registry.store.s3_journal import Journal, SentPart, Upload
 from ptefoundry.s3 import error_code
 
-_STREAMS = 8
+STREAMS = 8
 """Parts on their way at a time."""
 _ROUNDS = 3
 _NONE = Upload("", 0, uses_sha256=False)
@@ -111,13 +111,9 @@ class MultipartUpload:
         if upload.part_bytes != source.part_bytes:
             self._give_up()
             return {}
-        found = (_sent_part(entry, remembered.get(entry["PartNumber"])) for entry in listed)
-        sizes = {entry["PartNumber"]: entry["Size"] for entry in listed}
-        return {
-            part.number: part
-            for part in found
-            if part is not None and sizes[part.number] == source.size_of(part.number)
-        }
+        whole = (item for item in listed if item["Size"] == source.size_of(item["PartNumber"]))
+        found = (_sent_part(item, remembered.get(item["PartNumber"])) for item in whole)
+        return {part.number: part for part in found if part is not None}
 
     def _begin(self, source: FileParts) -> None:
         from botocore.exceptions import ClientError
@@ -153,7 +149,7 @@ class MultipartUpload:
             done[part.number] = self._send(file, part)
             advance(part.number, part.size)
 
-        with ThreadPoolExecutor(_STREAMS, thread_name_prefix="upload") as pool:
+        with ThreadPoolExecutor(STREAMS, thread_name_prefix="upload") as pool:
             try:
                 for part in source.read(with_md5=not self._upload.uses_sha256):
                     known = there.get(part.number)
@@ -162,7 +158,7 @@ class MultipartUpload:
                         advance(part.number, part.size)
                         continue
                     pending.add(pool.submit(send, part))
-                    if len(pending) == _STREAMS:
+                    if len(pending) == STREAMS:
                         finished, pending = wait(pending, return_when=FIRST_COMPLETED)
                         _raise_failures(finished)
                 _raise_failures(wait(pending).done)

@@ -12,7 +12,7 @@ from ptefoundry.registry.store.s3_bucket import CREATE, Bucket
 from ptefoundry.registry.store.s3_journal import Journal
 from ptefoundry.registry.store.s3_multipart import MultipartUpload, abort
 
-_ONE_REQUEST_BYTES = 16 << 20
+ONE_REQUEST_BYTES = 16 << 20
 """Up to this size a file is held in memory and the store compares its whole digest."""
 _TRIES = 8
 _PAUSE_S = 0.05
@@ -34,7 +34,7 @@ def upload(
     size = path.stat().st_size
     if bucket.is_there(key, size):
         advance(size)
-    elif size <= _ONE_REQUEST_BYTES:
+    elif size <= ONE_REQUEST_BYTES:
         _put(bucket, key, path, sha256)
         advance(size)
     else:

@@ -2,11 +2,14 @@
 
 import os
 import sys
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import botocore.exceptions
 import pytest
 
 from ptefoundry import retry, s3
@@ -108,3 +111,29 @@ def store(request: pytest.FixtureRequest, make_side: MakeSide) -> Store:
 def side(request: pytest.FixtureRequest, make_side: MakeSide) -> Side:
     """A store of any kind, and a way to fill it."""
     return make_side(request.param)
+
+
+@pytest.fixture
+def lose_answers(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Have requests reach the store whose answers never come back."""
+
+    def lose(store: S3Store, operation: str, times: int) -> list[str]:
+        session = store.bucket.client._endpoint.http_session
+        send, lost = session.send, list[str]()
+        under_way = threading.local()
+
+        def note(model: Any, **_: Any) -> None:
+            under_way.operation = model.name
+
+        def deaf(request: Any) -> Any:
+            answer = send(request)
+            if under_way.operation == operation and len(lost) < times:
+                lost.append(operation)
+                raise botocore.exceptions.ConnectionClosedError(endpoint_url=request.url)
+            return answer
+
+        store.bucket.client.meta.events.register_first("before-call.s3", note)
+        monkeypatch.setattr(session, "send", deaf)
+        return lost
+
+    return lose

@@ -63,7 +63,7 @@ def test_replace_what_is_known(store: Store) -> None:
 
     assert second != first
     assert store.read(KEY, limit=9) == (b"two", second)
-    for token in (first, "", "unknown"):
+    for token in (first, "", "*", "unknown", '"unknown"'):
         with pytest.raises(ObjectChangedError, match=KEY):
             store.replace(KEY, b"three", token)
     assert store.replace(KEY, b"", second)
