@@ -14,7 +14,7 @@ from ptefoundry.registry.cache import BlobCache
 from ptefoundry.registry.documents import Clock
 from ptefoundry.registry.download import WantedBlob
 from ptefoundry.registry.fetch import Fetched, fetch_blobs
-from ptefoundry.registry.listing import merge_listings
+from ptefoundry.registry.listing import merge_listings, read_listing
 from ptefoundry.registry.oci import Descriptor
 from ptefoundry.registry.place import (
     TargetFile,
@@ -113,10 +113,7 @@ class Puller:
             contents = self.read_variants(entries)
             signatures = self._signatures(resolved, contents)
             layers = _layers(contents)
-            listing = merge_listings(
-                [self._read(content.listing.descriptor) for content in contents],
-                where=f"{self.store.url}: {resolved}",
-            )
+            listing = self._merged_listing(resolved, contents)
             files = [
                 *(_target(layer) for layer in layers.values()),
                 self._keep(MANIFEST_FILE, listing),
@@ -139,6 +136,16 @@ class Puller:
             changed=len(missing),
             signatures=tuple(sorted(signatures)),
         )
+
+    def _merged_listing(self, resolved: Resolved, contents: Sequence[VariantContent]) -> bytes:
+        """The folder's manifest, from those of the variants once each is what it must be."""
+        listings = []
+        for content in contents:
+            data = self._read(content.listing.descriptor)
+            where = f"{self.store.url}{content.listing.descriptor.digest}"
+            read_listing(data, name=resolved.name, content=content, where=where)
+            listings.append(data)
+        return merge_listings(listings, where=f"{self.store.url}: {resolved}")
 
     def _signatures(
         self, resolved: Resolved, contents: Sequence[VariantContent]

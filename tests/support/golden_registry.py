@@ -23,8 +23,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from ptefoundry.registry.channels import Channel
 from ptefoundry.registry.documents import format_time
 from ptefoundry.registry.moves import Move, follow_push, promote, roll_back
+from ptefoundry.registry.publish import MEASURED_TYPE, SIGNATURES_TYPE, signed_files
+from ptefoundry.registry.referrers import Attachment, attach
 from ptefoundry.registry.store.memory import MemoryStore
 from ptefoundry.registry.trust.keys import Signer, load_signer
+from ptefoundry.registry.trust.version_signatures import sign_version
 from ptefoundry.registry.yanks import Yank, yank
 from support.layouts import empty_registry, push, write_folder
 from support.packed import NAME, copy_bundle, edit_manifest, pack, replace_file
@@ -52,17 +55,33 @@ def make_registry() -> MemoryStore:
     with tempfile.TemporaryDirectory() as folder:
         bundle = copy_bundle(Path(folder) / "bundle")
         edit_manifest(bundle, _state_all_facts)
-        push(store, pack(bundle, version="1.0.0").packed, at=BEGIN)
+        _publish(store, bundle, "1.0.0", BEGIN)
         follow_push(store, stable, "1.0.0", _move(0, "first release", CENTURY))
         # Two layers of one version with one digest, which clients have to cope with.
         replace_file(bundle, "xnnpack/red.pte", (bundle / "xnnpack" / "blue.pte").read_bytes())
-        push(store, pack(bundle, version="1.1.0").packed, at=BEGIN + DAY)
+        _publish(store, bundle, "1.1.0", BEGIN + DAY)
     follow_push(store, beta, "1.1.0", _move(1, "red trained anew", DAY))
     promote(store, stable, "1.1.0", _move(2, "a day of beta", CENTURY))
     time = format_time(BEGIN + 3 * DAY)
     yank(store, Yank(name=NAME, version="1.1.0", reason=REASON, time=time, by="ci"))
     roll_back(store, stable, _move(3, REASON, CENTURY))
     return store
+
+
+def _publish(store: MemoryStore, bundle: Path, version: str, at: float) -> None:
+    packed = pack(bundle, version=version).packed
+    signatures = sign_version(signed_files(packed), [golden_signer()])
+    measured = {"measured.json": (bundle / "measured.json").read_bytes()}
+    attachments = (
+        Attachment(artifact_type=SIGNATURES_TYPE, media_type=SIGNATURES_TYPE, files=signatures),
+        Attachment(artifact_type=MEASURED_TYPE, media_type="application/json", files=measured),
+    )
+
+    def attach_all() -> None:
+        for attachment in attachments:
+            attach(store, packed.index, attachment)
+
+    push(store, packed, at=at, attach=attach_all)
 
 
 def _state_all_facts(manifest: dict[str, Any]) -> None:

@@ -1,34 +1,35 @@
 """Registries as folders: what a store in memory holds, written as files, and back."""
 
+from collections.abc import Callable
 from pathlib import Path
 
-from ptefoundry.digest import canonical_json
 from ptefoundry.registry.content import Blob
-from ptefoundry.registry.names import CONFIG_KEY, LAYOUT_KEY
 from ptefoundry.registry.pack import PackedVersion
 from ptefoundry.registry.push import NewVersion, push_version
+from ptefoundry.registry.registry import init_registry
 from ptefoundry.registry.store.memory import MemoryStore
 
 NOW = 1_800_000_000.0
-LAYOUT = {
-    LAYOUT_KEY: {"imageLayoutVersion": "1.0.0"},
-    CONFIG_KEY: {"format": 1, "capabilities": {}},
-}
 
 
 def empty_registry() -> MemoryStore:
     """A registry without versions, at a time that stands still."""
     store = MemoryStore(clock=lambda: NOW)
-    for key, value in LAYOUT.items():
-        store.create(key, canonical_json(value))
+    init_registry(store)
     return store
 
 
-def push(store: MemoryStore, packed: PackedVersion, *, at: float = NOW) -> None:
+def push(
+    store: MemoryStore,
+    packed: PackedVersion,
+    *,
+    at: float = NOW,
+    attach: Callable[[], None] = lambda: None,
+) -> None:
     """Publish a packed version."""
     blobs: tuple[Blob, ...] = packed.blobs
     new = NewVersion(name=packed.name, version=packed.version, index=packed.index, blobs=blobs)
-    push_version(store, new, by="ci", clock=lambda: at)
+    push_version(store, new, by="ci", clock=lambda: at, attach=attach)
 
 
 def write_folder(store: MemoryStore, folder: Path) -> Path:

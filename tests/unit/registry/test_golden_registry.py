@@ -7,11 +7,13 @@ import pytest
 from ptefoundry.bundle.manifest import load_manifest
 from ptefoundry.digest import hash_bytes
 from ptefoundry.errors import TrustError
+from ptefoundry.registry.cache import BlobCache
 from ptefoundry.registry.catalog import read_catalog
 from ptefoundry.registry.channels import Channel, list_channels
 from ptefoundry.registry.content import read_blob
 from ptefoundry.registry.listing import merge_listings, read_listing
 from ptefoundry.registry.names import parse_reference
+from ptefoundry.registry.pull import Puller
 from ptefoundry.registry.refs import list_refs
 from ptefoundry.registry.resolve import Resolved, resolve
 from ptefoundry.registry.store.memory import MemoryStore
@@ -29,6 +31,7 @@ from support.golden_registry import (
     make_registry,
 )
 from support.layouts import read_folder
+from support.packed import BUNDLE
 
 POLICY = TrustPolicy(keys=(TrustedKey(key=load_public_key(str(PUBLIC_KEY))),))
 PROGRAMS = {"base": 23456, "blue": 67712, "red": 67712}
@@ -76,6 +79,19 @@ def test_versions_are_read_to_the_last_file(
     listings = [files["manifest.json"] for files in pulled.values()]
     (tmp_path / "manifest.json").write_bytes(merge_listings(listings, where="golden"))
     assert [item.adapter for item in load_manifest(tmp_path).variants] == ["base", "blue", "red"]
+
+
+def test_a_pull_verifies_signatures_and_gives_the_bundle(
+    store: MemoryStore, tmp_path: Path
+) -> None:
+    found = _resolve(store, "tiny:stable", tmp_path, day=5)
+    cache, into = BlobCache(tmp_path / "cache"), tmp_path / "into"
+    puller = Puller(store=store, cache=cache, policy=POLICY, clock=lambda: BEGIN + 5 * DAY)
+    pulled = puller.pull(found, puller.read_version(found).variants, into)
+    names = {path.name for path in into.iterdir()}
+    assert names == {"manifest.json", "model.json", "signatures", "tokenizer", "xnnpack"}
+    assert len(pulled.signatures) == 4
+    assert load_manifest(into).variants == load_manifest(BUNDLE).variants
 
 
 def test_the_channel_was_rolled_back(store: MemoryStore, tmp_path: Path) -> None:
