@@ -23,10 +23,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from ptefoundry.registry.channels import Channel
 from ptefoundry.registry.documents import format_time
 from ptefoundry.registry.moves import Move, follow_push, promote, roll_back
-from ptefoundry.registry.publish import MEASURED_TYPE, SIGNATURES_TYPE, signed_files
+from ptefoundry.registry.publish import MEASURED_TYPE, SIGNATURES_TYPE
 from ptefoundry.registry.referrers import Attachment, attach
 from ptefoundry.registry.store.memory import MemoryStore
 from ptefoundry.registry.trust.keys import Signer, load_signer
+from ptefoundry.registry.trust.signed_content import files_of_packed
 from ptefoundry.registry.trust.version_signatures import sign_version
 from ptefoundry.registry.yanks import Yank, yank
 from support.layouts import empty_registry, push, write_folder
@@ -70,7 +71,7 @@ def make_registry() -> MemoryStore:
 
 def _publish(store: MemoryStore, bundle: Path, version: str, at: float) -> None:
     packed = pack(bundle, version=version).packed
-    signatures = sign_version(signed_files(packed), [golden_signer()])
+    signatures = sign_version(files_of_packed(packed), [golden_signer()])
     measured = {"measured.json": (bundle / "measured.json").read_bytes()}
     attachments = (
         Attachment(artifact_type=SIGNATURES_TYPE, media_type=SIGNATURES_TYPE, files=signatures),

@@ -14,6 +14,7 @@ from urllib.error import URLError
 from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
+from oras.client import OrasClient
 
 from ptefoundry.bundle.check import check_files
 from ptefoundry.digest import hash_bytes, hash_file
@@ -124,10 +125,9 @@ def test_variants_and_files_keep_their_digests_in_docker_registry(
 def test_oras_pulls_a_variant_by_digest(
     copied: str, documents: Documents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    oras = pytest.importorskip("oras.client")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))  # no logins of the user
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    client = oras.OrasClient(insecure=True, tls_verify=False)
+    client = OrasClient(insecure=True, tls_verify=False)
     digest = documents.entry.descriptor.digest
     client.pull(
         f"{copied}/tiny@{digest}",

@@ -21,6 +21,14 @@ from ptefoundry.registry.modelpack import (
 )
 from ptefoundry.registry.names import BLOBS, CHANNELS, CONDEMNED, LEASES, REFERRERS, REFS, YANKS
 from ptefoundry.registry.oci import INDEX_TYPE, MANIFEST_TYPE
+from ptefoundry.registry.publish import (
+    BILL_FILE,
+    BILL_TYPE,
+    MEASURED_TYPE,
+    PROVENANCE_TYPE,
+    SIGNATURES_TYPE,
+    STATEMENT_TYPE,
+)
 from ptefoundry.registry.trust.channel_envelope import ACTIONS, PAYLOAD_TYPE
 
 TEXT = (Path(__file__).parents[3] / "docs" / "format.md").read_text()
@@ -47,6 +55,7 @@ def test_every_fact_is_described_and_no_other() -> None:
         BUNDLE_TYPE, CONFIG_TYPE, MODEL_TYPE, WEIGHT_CONFIG_TYPE, WEIGHT_TYPE, INDEX_TYPE,
         MANIFEST_TYPE, PAYLOAD_TYPE, FILEPATH, TITLE, VERSION, CHUNKS_DIGEST, CHUNKS_SIZE,
         str(CHUNK_SIZE), BLOBS, REFS, CHANNELS, YANKS, REFERRERS, LEASES, CONDEMNED, *ACTIONS,
+        SIGNATURES_TYPE, PROVENANCE_TYPE, STATEMENT_TYPE, BILL_TYPE, BILL_FILE, MEASURED_TYPE,
     ],
 )  # fmt: skip
 def test_every_name_is_described(name: str) -> None:
