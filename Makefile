@@ -37,6 +37,7 @@ demo:  ## build the demo bundle and let its adapters answer
 	@ptefoundry run artifacts/bundle --adapter base --adapter nobel --adapter executorch \
 	  --prompt "Who won the Nobel Prize in Physics in 2025?" \
 	  --prompt "Help me get started with ExecuTorch in 3 steps"
+	@python examples/registry.py artifacts/bundle
 
 .PHONY: test
 test: setup-test system-packages  ## run all tests
@@ -76,7 +77,7 @@ lock: setup-test  ## resolve requirements*.lock again from pyproject.toml
 	@compile() { pip-compile -q --generate-hashes --strip-extras --no-emit-index-url \
 	  --no-emit-find-links --no-header --no-annotate --unsafe-package torch "$$@" pyproject.toml; }; \
 	compile -o requirements.lock; \
-	compile --extra build -o requirements-build.lock; \
+	compile --extra build --extra demo -o requirements-build.lock; \
 	compile --extra build --extra test -o requirements-test.lock; \
 	compile --extra train -o requirements-train.lock
 	@sed -i -e '/^# WARNING/,$$c # torch is installed first, by itself: see the Makefile.' requirements*.lock

@@ -61,8 +61,8 @@ def test_a_busy_server_is_asked_again(
     served.faults.statuses += [status] * 6
 
     assert http_store.read(KEY, limit=len(DATA))[0] == DATA
+    served.faults.statuses += [status] * 10
     with pytest.raises(StoreError, match=f"answered {status}"):
-        served.faults.statuses += [status] * 10
         http_store.head(KEY)
 
 

@@ -1,0 +1,123 @@
+"""The demo bundle in a registry: push, pull, an update of one adapter, a rollback.
+
+    python examples/registry.py artifacts/bundle
+
+Starts an S3 server on this machine (SeaweedFS, loopback only), stops it at the end and
+leaves nothing behind. What it does are commands that are printed before they run.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from ptefoundry.adapter.convert import convert_adapter
+from ptefoundry.bundle.manifest import MANIFEST_FILE, MEASURED_FILE, FileEntry, load_manifest
+from ptefoundry.digest import hash_file
+from ptefoundry.files import place, write_json
+from ptefoundry.lowering.build import build_adapter
+from ptefoundry.registry.embedded import serve_s3
+
+ROOT = Path(__file__).parents[1]
+REGISTRY = "s3://models/registry"
+ADAPTER, BACKEND = "nobel", "xnnpack"
+PROMPT = "Who won the Nobel Prize in Physics in 2025?"
+
+
+def main() -> None:
+    """Show it with the bundle that is named."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("bundle", type=Path)
+    bundle = parser.parse_args().bundle.resolve()
+    with tempfile.TemporaryDirectory(prefix="ptefoundry-demo-") as scratch, serve(Path(scratch)):
+        show(bundle, Path(scratch))
+
+
+@contextmanager
+def serve(scratch: Path) -> Iterator[None]:
+    """An empty bucket on a server of its own; the commands' environment leads there."""
+    import boto3
+
+    with serve_s3(scratch / "seaweedfs") as server:
+        os.environ.update(
+            server.environment(),
+            PTEFOUNDRY_REGISTRY=REGISTRY,
+            PTEFOUNDRY_CACHE=str(scratch / "cache"),
+        )
+        boto3.client("s3").create_bucket(Bucket="models")
+        yield
+
+
+def show(bundle: Path, scratch: Path) -> None:
+    """The life of two versions."""
+    phone, name = scratch / "phone", load_manifest(bundle).name
+    stable = ("--channel", "stable", "--valid", "7d")
+    pull = ("pull", f"{name}:stable", "--backend", BACKEND, "--adapter", ADAPTER, "--to", phone)
+    key = scratch / "release.pem"
+    foundry("registry", "init", "--json")
+    foundry("keys", "generate", "--out", key)
+    os.environ.update(
+        PTEFOUNDRY_SIGNING_KEY=str(key), PTEFOUNDRY_TRUST=str(key.with_suffix(".pub"))
+    )
+    foundry("push", bundle, "--version", "1.0.0", *stable)
+    foundry(*pull)
+    foundry("run", phone, "--adapter", ADAPTER, "--prompt", PROMPT)
+    print(f"# {ADAPTER} changes: the same matrices at three quarters of their strength")
+    change_adapter(bundle, scratch / "changed", scratch / "adapter")
+    foundry("push", scratch / "changed", "--version", "1.1.0", *stable)
+    foundry("diff", f"{name}@1.0.0", f"{name}@1.1.0")
+    foundry(*pull)
+    foundry("rollback", f"{name}:stable", "--valid", "7d", "--reason", "the old one was better")
+    foundry(*pull)
+    foundry("log")
+
+
+def foundry(*arguments: str | Path) -> None:
+    """Print a command and run it."""
+    words = [str(argument) for argument in arguments]
+    shown = [word.replace(f"{tempfile.gettempdir()}/", "") for word in words]
+    print(f"\n$ ptefoundry {' '.join(f'{w!r}' if ' ' in w else w for w in shown)}", flush=True)
+    command = Path(sys.executable).with_name("ptefoundry")
+    subprocess.run([command, *words], check=True, cwd=ROOT)
+
+
+def change_adapter(bundle: Path, into: Path, adapter: Path) -> None:
+    """A bundle with another adapter, linked into the same template; the rest is shared."""
+    shutil.copytree(ROOT / "examples" / "adapters" / ADAPTER, adapter)
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    write_json(
+        adapter / "adapter_config.json", config | {"lora_alpha": config["lora_alpha"] * 0.75}
+    )
+    artifacts = ROOT / "artifacts"
+    canonical = adapter.with_name("canonical")
+    base = artifacts / "base" / "canonical"
+    convert_adapter(adapter, base, canonical, base_name=config["base_model_name_or_path"])
+    for path in bundle.rglob("*"):
+        if path.is_file() and path.name not in {MANIFEST_FILE, MEASURED_FILE}:
+            place(path, into / path.relative_to(bundle))
+    program = f"{BACKEND}/{ADAPTER}.pte"
+    build_adapter(
+        canonical,
+        artifacts / "compile" / BACKEND,
+        artifacts / "foundation" / BACKEND,
+        into / program,
+    )
+    manifest = load_manifest(bundle)
+    changed = FileEntry(
+        path=program,
+        size=(into / program).stat().st_size,
+        sha256=hash_file(into / program),
+    )
+    files = tuple(changed if entry.path == program else entry for entry in manifest.files)
+    write_json(into / MANIFEST_FILE, asdict(replace(manifest, files=files)))
+
+
+if __name__ == "__main__":
+    main()
