@@ -86,6 +86,9 @@ class FileStore:
         try:
             found, token = self.read(key, limit=len(data))
         except ObjectMissingError:
+            if self._path(key).exists():
+                raise StoreError(f"{self.url}{key}: a folder of that name is in the way") from None
+            # Whoever had it has removed it.
             return self.create(key, data)
         except StoreError as error:
             raise self._exists(key) from error
@@ -123,8 +126,8 @@ class FileStore:
                 self._written(lambda file: copy_checked(path, file, sha256)) as temporary,
             ):
                 size = temporary.stat().st_size
-                if not self._link(temporary, self._path(key)):
-                    self._is_there(key, size)
+                if not self._link(temporary, self._path(key)) and not self._is_there(key, size):
+                    raise StoreError(f"{self.url}{key}: others removed it meanwhile; push again")
         advance(size)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:

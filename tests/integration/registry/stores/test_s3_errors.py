@@ -280,13 +280,13 @@ def test_capabilities_are_read_back() -> None:
             Capabilities.from_dict(wrong, where="registry.json")
 
 
-def test_old_uploads_are_dropped(store: S3Store) -> None:
-    client = store.bucket.client
-    client.create_multipart_upload(Bucket=BUCKET, Key="registry/blobs/sha256/" + "a" * 64)
-    client.create_multipart_upload(Bucket=BUCKET, Key="another/key")
+def test_uploads_of_others_are_left_alone(s3_store: S3Store) -> None:
+    client, mine = s3_store.bucket.client, f"{s3_store.bucket.prefix}blobs/sha256/{'a' * 64}"
+    for key in (mine, f"x{s3_store.bucket.prefix}key"):
+        client.create_multipart_upload(Bucket=BUCKET, Key=key)
 
-    assert store.drop_unfinished(3600) == 0
-    assert store.drop_unfinished(0) == 1
-    assert [item["Key"] for item in client.list_multipart_uploads(Bucket=BUCKET)["Uploads"]] == [
-        "another/key"
-    ]
+    assert s3_store.drop_unfinished(3600) == 0
+    assert s3_store.drop_unfinished(0) == 1
+    left = [item["Key"] for item in client.list_multipart_uploads(Bucket=BUCKET)["Uploads"]]
+    assert mine not in left
+    assert f"x{s3_store.bucket.prefix}key" in left
