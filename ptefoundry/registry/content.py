@@ -14,6 +14,8 @@ from ptefoundry.registry.store.interface import Store
 from ptefoundry.report import progress
 
 THREADS = 8
+_SMALL_BYTES = 16 << 20
+"""Bytes of a file up to which a store sends it by one request."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,10 @@ def blob_of(data: bytes) -> Blob:
 
 
 def send_blobs(store: Store, blobs: Iterable[Blob], *, label: str) -> Sent:
-    """Send the blobs that a store lacks; files one after the other, each as fast as it goes.
+    """Send the blobs that a store lacks.
+
+    Large files go one after the other, as a store sends each by several requests, then
+    the small ones at once.
 
     Raises:
         StoreError: one could not be sent, or is there with another size. What was sent
@@ -50,8 +55,8 @@ def send_blobs(store: Store, blobs: Iterable[Blob], *, label: str) -> Sent:
     unique = list({blob.digest: blob for blob in blobs}.values())
     lacking = {blob.digest for blob in find_missing(store, unique)}
     sent = [blob for blob in unique if blob.digest in lacking]
-    files = [blob for blob in sent if isinstance(blob.content, Path)]
-    small = [blob for blob in sent if not isinstance(blob.content, Path)]
+    large = [blob for blob in sent if blob.size > _SMALL_BYTES]
+    small = [blob for blob in sent if blob.size <= _SMALL_BYTES]
     lock = threading.Lock()
     with progress(label, sum(blob.size for blob in sent)) as advance:
 
@@ -59,18 +64,18 @@ def send_blobs(store: Store, blobs: Iterable[Blob], *, label: str) -> Sent:
             with lock:
                 advance(number)
 
-        for blob in sorted(files, key=lambda blob: -blob.size):
-            assert isinstance(blob.content, Path)
-            key, digest = blob_key(blob.digest), hex_of(blob.digest)
-            store.upload(key, blob.content, sha256=digest, advance=count)
+        def send(blob: Blob) -> None:
+            key = blob_key(blob.digest)
+            if isinstance(blob.content, bytes):
+                store.create(key, blob.content)
+                count(blob.size)
+            else:
+                store.upload(key, blob.content, sha256=hex_of(blob.digest), advance=count)
 
-        def create(blob: Blob) -> None:
-            assert isinstance(blob.content, bytes)
-            store.create(blob_key(blob.digest), blob.content)
-            count(blob.size)
-
+        for blob in sorted(large, key=lambda blob: -blob.size):
+            send(blob)
         with ThreadPoolExecutor(THREADS) as pool:
-            list(pool.map(create, small))
+            list(pool.map(send, small))
     known = tuple(blob for blob in unique if blob.digest not in lacking)
     return Sent(sent=tuple(sent), known=known)
 
