@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
+from ptefoundry.digest import hash_bytes
 from ptefoundry.errors import StoreError
 from ptefoundry.registry.store.interface import ObjectInfo
 from ptefoundry.registry.store.keys import check_key, headers_of
@@ -77,8 +78,17 @@ class Bucket:
             key, found["ContentLength"], found["LastModified"].timestamp(), found["ETag"]
         )
 
-    def put(self, key: str, data: bytes, condition: Condition) -> str | None:
-        """Write an object in one request; returns its ETag, None if the condition refuses."""
+    def put(
+        self, key: str, data: bytes, condition: Condition, *, sha256: str | None = None
+    ) -> str | None:
+        """Write an object in one request; returns its ETag, None if the condition refuses.
+
+        Args:
+            key: of the object.
+            data: its bytes.
+            condition: under which it is written.
+            sha256: digest of `data` in hex, where it is known already.
+        """
         from botocore.exceptions import ClientError
 
         headers = headers_of(key)
@@ -95,7 +105,7 @@ class Bucket:
 
         with self.explained(key):
             try:
-                answer = self.send_checked(send, data)
+                answer = self._send_checked(send, data, sha256 or hash_bytes(data))
             except ClientError as error:
                 missing = MISSING if "IfMatch" in condition else frozenset()
                 if error_code(error) in REFUSED | missing:
@@ -117,13 +127,13 @@ class Bucket:
             )
         return found is not None
 
-    def send_checked(self, send: Callable[[dict[str, str]], Any], data: bytes) -> Any:
+    def _send_checked(self, send: Callable[[dict[str, str]], Any], data: bytes, sha256: str) -> Any:
         """Send bytes with a checksum of a kind that the store takes."""
         from botocore.exceptions import ClientError
 
         if self.takes_sha256:
             try:
-                answer = send({"ChecksumSHA256": base64_of(hashlib.sha256(data).digest())})
+                answer = send({"ChecksumSHA256": base64_of(bytes.fromhex(sha256))})
             except ClientError as error:
                 if not self.may_not_take_sha256 or error_code(error) not in UNKNOWN_HEADER:
                     raise

@@ -75,7 +75,9 @@ def _put(bucket: Bucket, key: str, path: Path, sha256: str) -> None:
     data = path.read_bytes()
     check_digest(path, hash_bytes(data), sha256)
     for _ in range(_TRIES):
-        if bucket.put(key, data, CREATE) is not None or bucket.is_there(key, len(data)):
+        if bucket.put(key, data, CREATE, sha256=sha256) is not None or bucket.is_there(
+            key, len(data)
+        ):
             return
         time.sleep(_PAUSE_S)
     raise StoreError(
