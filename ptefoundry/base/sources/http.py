@@ -36,7 +36,7 @@ class HttpSource:
     def unprotected(self) -> bool:
         """Whether the bytes cross a network where anybody on the way could replace them."""
         parts = urlsplit(self.spec)
-        return parts.scheme == "http" and not _is_loopback(parts.hostname or "")
+        return parts.scheme == "http" and not is_loopback(parts.hostname or "")
 
     def fetch(self, into: Path, *, wanted: Wanted, root: Path, cache: Path) -> None:  # noqa: ARG002
         """See `Source.fetch`."""
@@ -91,7 +91,8 @@ def parse_http(spec: str, *, where: str) -> HttpSource:
     return HttpSource(spec, name)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host's name or address is this machine's own."""
     if host == "localhost":
         return True
     try:

@@ -1,9 +1,9 @@
 """From the address of a store to the store."""
 
-import ipaddress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from ptefoundry.base.sources.http import is_loopback
 from ptefoundry.errors import ConfigError, StoreError
 from ptefoundry.registry.store.file import FileStore
 from ptefoundry.registry.store.http import HttpStore
@@ -88,13 +88,3 @@ def _open_http(url: str) -> HttpStore:
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         raise ConfigError(f"{url}: http is for this machine alone; use https")
     return HttpStore(url.rstrip("/") + "/")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host's name or address is this machine's own."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

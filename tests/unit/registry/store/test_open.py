@@ -5,10 +5,11 @@ from urllib.parse import quote
 
 import pytest
 
+from ptefoundry.base.sources.http import is_loopback
 from ptefoundry.errors import ConfigError
 from ptefoundry.registry.store.file import FileStore
 from ptefoundry.registry.store.http import HttpStore
-from ptefoundry.registry.store.open import is_loopback, open_store
+from ptefoundry.registry.store.open import open_store
 from ptefoundry.registry.store.s3 import S3Store
 
 
