@@ -27,6 +27,7 @@ from ptefoundry.errors import (
     ObjectMissingError,
     StoreError,
 )
+from ptefoundry.files import sync
 from ptefoundry.registry.store.copying import copy_checked, write_all
 from ptefoundry.registry.store.interface import Advance, ObjectInfo
 from ptefoundry.registry.store.keys import check_key, check_prefix
@@ -109,7 +110,7 @@ class FileStore:
             _make_later(temporary, present.st_mtime_ns)
             new = _token(temporary.stat())
             temporary.replace(path)
-            _sync_folder(path.parent)
+            sync(path.parent)
             return new
 
     def upload(self, key: str, path: Path, *, sha256: str, advance: Advance) -> None:
@@ -143,7 +144,7 @@ class FileStore:
         if path.exists():
             with self._explained(key), self._lock():
                 path.unlink(missing_ok=True)
-                _sync_folder(path.parent)
+                sync(path.parent)
 
     def drop_unfinished(self, older_than_s: float) -> int:
         """Remove what killed processes left half-written, if it is older; returns how many."""
@@ -207,7 +208,7 @@ class FileStore:
             path.hardlink_to(temporary)
         except FileExistsError:
             return False
-        _sync_folder(path.parent)
+        sync(path.parent)
         return True
 
     @contextmanager
@@ -266,11 +267,3 @@ def _make_later(path: Path, than_ns: int) -> None:
         if path.stat().st_mtime_ns > than_ns:
             return
     raise StoreError(f"{path}: its file system does not keep times of modification")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
