@@ -5,7 +5,6 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +18,11 @@ from ptefoundry.registry.store.interface import Store
 from ptefoundry.registry.store.memory import MemoryStore
 from ptefoundry.registry.store.s3 import S3Store
 from support.seaweedfs import S3Server, serve_s3
+from support.sides import BUCKET, Side
 from support.static_server import StaticServer, serve_folder
 
 # Tests are imported by file (importlib mode), so modules beside them need a place on the path.
 sys.path.insert(0, str(Path(__file__).parent))
-
-BUCKET = "models"
-
-
-@dataclass(frozen=True)
-class Side:
-    """One store seen by whoever writes and by whoever reads."""
-
-    writer: Store
-    reader: Store
 
 
 @pytest.fixture(autouse=True)

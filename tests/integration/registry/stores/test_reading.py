@@ -3,9 +3,9 @@
 import time
 
 import pytest
-from conftest import Side
 
 from ptefoundry.errors import ObjectMissingError, StoreError
+from support.sides import Side
 
 KEY = "blobs/sha256/" + "a" * 64
 DATA = bytes(range(256)) * 4096

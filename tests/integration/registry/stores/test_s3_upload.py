@@ -13,7 +13,6 @@ from typing import Any
 
 import botocore.exceptions
 import pytest
-from conftest import BUCKET
 from upload_program import PART_BYTES, STREAMS
 
 from ptefoundry import s3
@@ -21,6 +20,7 @@ from ptefoundry.errors import StoreError
 from ptefoundry.registry.names import blob_key
 from ptefoundry.registry.store import file_parts, s3_multipart, s3_upload
 from ptefoundry.registry.store.s3 import S3Store
+from support.sides import BUCKET
 
 PARTS = 12
 SIZE = (PARTS - 1) * PART_BYTES + 12_345
