@@ -28,15 +28,12 @@ help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .PHONY: demo
-demo:  ## build the demo bundle and let its adapters answer
+demo:  ## build the demo bundle, publish it, pull it back and let its adapters answer
 	@$(MAKE) --no-print-directory -j2 setup-build $(RUNNER)
 	@if test -e $(NEW_RUNNER); then rm $(NEW_RUNNER); \
 	  dvc commit -q build-runner < /dev/null 2> /dev/null || \
 	  echo "the runner has other bytes than dvc.lock says, so the build makes it anew"; fi
 	@ptefoundry build
-	@ptefoundry run artifacts/bundle --adapter base --adapter nobel --adapter executorch \
-	  --prompt "Who won the Nobel Prize in Physics in 2025?" \
-	  --prompt "Help me get started with ExecuTorch in 3 steps"
 	@python examples/registry.py artifacts/bundle
 
 .PHONY: test

@@ -1,4 +1,4 @@
-"""The demo bundle in a registry: push, pull, an update of one adapter, a rollback.
+"""The demo bundle in a registry: push, pull, answers, an update of one adapter, a rollback.
 
     python examples/registry.py artifacts/bundle
 
@@ -28,7 +28,10 @@ from ptefoundry.registry.embedded import serve_s3
 ROOT = Path(__file__).parents[1]
 REGISTRY = "s3://models/registry"
 ADAPTER, BACKEND = "nobel", "xnnpack"
-PROMPT = "Who won the Nobel Prize in Physics in 2025?"
+PROMPTS = (
+    "Who won the Nobel Prize in Physics in 2025?",
+    "Help me get started with ExecuTorch in 3 steps",
+)
 
 
 def main() -> None:
@@ -57,25 +60,26 @@ def serve(scratch: Path) -> Iterator[None]:
 
 def show(bundle: Path, scratch: Path) -> None:
     """The life of two versions."""
-    phone, name = scratch / "phone", load_manifest(bundle).name
-    stable = ("--channel", "stable", "--valid", "7d")
-    pull = ("pull", f"{name}:stable", "--backend", BACKEND, "--adapter", ADAPTER, "--to", phone)
-    key = scratch / "release.pem"
-    foundry("registry", "init", "--json")
+    phone, key, name = scratch / "phone", scratch / "release.pem", load_manifest(bundle).name
+    stable, channel = f"{name}:stable", ("--channel", "stable", "--valid", "7d")
+    foundry("registry", "init")
     foundry("keys", "generate", "--out", key)
     os.environ.update(
         PTEFOUNDRY_SIGNING_KEY=str(key), PTEFOUNDRY_TRUST=str(key.with_suffix(".pub"))
     )
-    foundry("push", bundle, "--version", "1.0.0", *stable)
-    foundry(*pull)
-    foundry("run", phone, "--adapter", ADAPTER, "--prompt", PROMPT)
-    print(f"# {ADAPTER} changes: the same matrices at three quarters of their strength")
+    foundry("push", bundle, "--version", "1.0.0", *channel)
+    print("\n# a phone takes one adapter, then all")
+    foundry("pull", stable, "--backend", BACKEND, "--adapter", ADAPTER, "--to", phone)
+    foundry("run", phone, "--adapter", ADAPTER, "--prompt", PROMPTS[0])
+    foundry("pull", stable, "--to", phone)
+    foundry("run", phone, "--adapter", "base", "--adapter", "executorch", "--prompt", PROMPTS[1])
+    print(f"\n# {ADAPTER} changes: the same matrices at three quarters of their strength")
     change_adapter(bundle, scratch / "changed", scratch / "adapter")
-    foundry("push", scratch / "changed", "--version", "1.1.0", *stable)
+    foundry("push", scratch / "changed", "--version", "1.1.0", *channel)
     foundry("diff", f"{name}@1.0.0", f"{name}@1.1.0")
-    foundry(*pull)
-    foundry("rollback", f"{name}:stable", "--valid", "7d", "--reason", "the old one was better")
-    foundry(*pull)
+    foundry("pull", stable, "--to", phone)
+    foundry("rollback", stable, "--valid", "7d", "--reason", "the old one was better")
+    foundry("pull", stable, "--to", phone)
     foundry("log")
 
 
