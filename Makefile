@@ -37,14 +37,14 @@ demo:  ## build the demo bundle, publish it, pull it back and let its adapters a
 	@python examples/registry.py artifacts/bundle
 
 .PHONY: test
-test: setup-test system-packages  ## run all tests
+test: setup-test setup-clients system-packages  ## run all tests
 	@pytest -n auto --maxprocesses 4 --dist loadfile tests/e2e tests/integration tests/unit
 
 .PHONY: lint
 lint: setup-test  ## check style, types and the direction of imports
 	@ruff check .
 	@ruff format --check .
-	@mypy ptefoundry cli stages
+	@mypy ptefoundry cli stages clients/python
 
 .PHONY: format
 format: setup-test  ## put the code in the project's format
@@ -113,6 +113,15 @@ $(STAMPS)/test: requirements-test.lock $(STAMPS)/build
 	@echo "installing $<"
 	@$(BIN)/python -m pip install $(PIP_OPTIONS) --no-deps --require-hashes -r $<
 	@touch $@
+
+# The compiler of the TypeScript client; without npm its tests are skipped.
+.PHONY: setup-clients
+setup-clients: $(STAMPS)/clients
+
+$(STAMPS)/clients: clients/typescript/package-lock.json
+	@if ! command -v npm > /dev/null; then echo "no npm: the TypeScript client is not tested"; exit 0; fi; \
+	echo "installing $<"; npm ci --silent --no-audit --no-fund --prefix clients/typescript
+	@mkdir -p $(STAMPS) && touch $@
 
 # Headers for the runner: installed where we may, else the command is shown.
 .PHONY: system-packages

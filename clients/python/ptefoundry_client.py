@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Reads ptefoundry registries with plain GET: one file for Python 3.9 or newer, nothing else.
 
 plan|prefetch|pull REGISTRY NAME:CHANNEL|NAME@VERSION --to FOLDER --backends xnnpack,.. --runtime
@@ -23,28 +22,24 @@ RECORD_LIMIT, SMALL_LIMIT, DOCUMENT_LIMIT, LARGEST = 64 << 10, 1 << 20, 8 << 20,
 OCI, MODEL, OURS = (f"application/vnd.{who}" for who in ("oci.image", "cncf.model", "ptefoundry"))
 INDEX = {"mediaType": f"{OCI}.index.v1+json", "artifactType": f"{OURS}.bundle.v1+json"}
 VARIANT = {"mediaType": f"{OCI}.manifest.v1+json", "artifactType": f"{MODEL}.manifest.v1+json"}
-RESERVED = ("manifest.json", "measured.json", "signatures")
 TITLE, VERSION = "org.opencontainers.image.title", "org.opencontainers.image.version"
 LAYER_TYPE = re.compile(re.escape(MODEL) + r"\.weight(\.config)?\.v1\.raw")
 NAME = re.compile(r"(?=.{1,64}$)[a-z0-9]+(?:[._-][a-z0-9]+)*")
 SEMVER = re.compile(r"(?=.{1,64}$)[0-9]+\.[0-9]+\.[0-9]+(?:-[0-9A-Za-z.-]+)?")
-TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)?")
-DIGEST, COUNT = re.compile(r"sha256:[0-9a-f]{64}"), re.compile(r"0|[1-9][0-9]{0,15}")
+COUNT, TIME = re.compile("0|[1-9][0-9]{0,15}"), re.compile("[0-9]{4}(-[0-9]{2}){2}T[0-9:]{8}Z")
 WORD, RELEASE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}"), r"[0-9]{1,6}(?:\.[0-9]{1,6}){2}"
 RUNTIME, PART = re.compile(f">={RELEASE},<{RELEASE}"), r"\w(?:[\w.+-]{0,126}[\w+-])?"
 PATH = re.compile(rf"(?=.{{1,512}}$){PART}(?:/{PART})*", re.ASCII)
-DEVICE = re.compile(r"(?:^|/)(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:[./]|$)", re.IGNORECASE)
-SIZED = {"digest": DIGEST, "size": range(LARGEST + 1)}
+TAKEN = r"(?i)^(measured\.json|signatures)(/|$)|(^|/)(con|prn|aux|nul|(com|lpt)[0-9])([./]|$)"
+SIZED = {"digest": re.compile("sha256:[0-9a-f]{64}"), "size": range(LARGEST + 1)}
 MUST = {"backend": WORD, "adapter": WORD, "method": WORD, "program": PATH}
 MUST = {**MUST, "size": COUNT, "memory": COUNT}
-MAY = {"foundation": DIGEST, "foundation.size": COUNT, "runtime": RUNTIME}
-# P-256 (FIPS 186-4, D.1.2.3): field, order, generator; how its keys begin in DER.
+MAY = {"foundation": SIZED["digest"], "foundation.size": COUNT, "runtime": RUNTIME}
 P = 2**256 - 2**224 + 2**192 + 2**96 - 1
 N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 GX = 0x6B17D1F2E12C4247F8BCE6E563A440F277037D812DEB33A0F4A13945D898C296
 GY = 0x4FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5
-KEY_START = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")
 
 
 class ClientError(Exception):
@@ -57,13 +52,13 @@ class Client:
     def __init__(self, registry: str, folder: Path, keys: list[bytes]) -> None:
         _expect(re.match("https?://", registry), registry, "expected an address https://...")
         self.url, self.folder, self.keys = registry.rstrip("/") + "/", folder, keys
-        (folder / "blobs").mkdir(parents=True, exist_ok=True)
+        (folder / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
 
-    def resolve(self, reference: str) -> Json:
-        """Find what `name:channel` or `name@version` names, and its variants."""
+    def resolve(self, reference: str) -> tuple[Json, list[Json]]:
+        """Find which version `name:channel` or `name@version` is, and its variants."""
         name, sign, rest = [*re.split("([:@])", reference, maxsplit=1), "", ""][:3]
-        spec = {"name": NAME, "rest": NAME if sign == ":" else SEMVER}
-        _check({"name": name, "rest": rest}, spec, reference)
+        forms = {"name": NAME, sign: NAME if sign == ":" else SEMVER}
+        _check({"name": name, sign: rest}, forms, reference)
         found = self._channel(name, rest) if sign == ":" else self._ref(name, rest)
         version, where = found["version"], f"{name}@{found['version']}"
         note = self._get(f"yanks/{name}/{version}.json", SMALL_LIMIT)
@@ -75,7 +70,7 @@ class Client:
         variants = [self._variant(entry, entry, where) for entry in index["manifests"]]
         pairs = {(one["backend"], one["adapter"]) for one in variants}
         _expect(len(pairs) == len(variants) > 0, where, "expected each variant once, at least one")
-        return {"name": name, "version": version, "yanked": yanked, "variants": variants}
+        return {"name": name, "version": version, "yanked": yanked}, variants
 
     def _channel(self, name: str, channel: str) -> Json:
         key = f"channels/{name}/{channel}.json"
@@ -115,58 +110,54 @@ class Client:
         _check(manifest, {"schemaVersion": 2, **VARIANT, "layers": list}, where)
         same = self._variant(manifest, variant["manifest"], where) == variant
         _expect(same, where, "its facts are not those of the index")
-        files = [self._file(layer, where) for layer in manifest["layers"]]
+        files = []
+        for layer in manifest["layers"]:
+            _check(layer, {**SIZED, "mediaType": LAYER_TYPE, "annotations": dict}, where)
+            path = layer["annotations"].get(TITLE)
+            _check(layer["annotations"], {TITLE: PATH, "org.cncf.model.filepath": path}, where)
+            _expect(not re.search(TAKEN, path), where, f"{path} is the name of something else")
+            files.append({"path": path, "digest": layer["digest"], "size": layer["size"]})
         names = [file["path"].lower() for file in files]
         folders = {path[:at] for path in names for at, sign in enumerate(path) if sign == "/"}
         clash = len(set(names)) < len(names) or folders & set(names)
         _expect(not clash, where, "two paths mean one file, or one is a folder of another")
-        tops = {path.split("/")[0] for path in names[:-1]} & set(RESERVED)
-        _expect(not tops, where, f"{', '.join(RESERVED)} are not for files of a bundle")
         _expect(names[-1:] == ["manifest.json"], where, "expected manifest.json last")
-        _check(variant, {"size": str(sum(file["size"] for file in files))}, where)
         first = {"foundation": files[0]["digest"], "foundation.size": str(files[0]["size"])}
-        _check(variant, first if variant["foundation"] else {}, where)
+        sizes = {"size": str(sum(file["size"] for file in files))}
+        _check(variant, {**sizes, **(first if variant["foundation"] else {})}, where)
         return files
-
-    def _file(self, layer: Json, where: str) -> Json:
-        _check(layer, {**SIZED, "mediaType": LAYER_TYPE, "annotations": dict}, where)
-        path = layer["annotations"].get(TITLE)
-        _check(layer["annotations"], {TITLE: PATH, "org.cncf.model.filepath": path}, where)
-        _expect(not DEVICE.search(path), where, f"{path} is a device on some systems")
-        return {"path": path, "digest": layer["digest"], "size": layer["size"]}
 
     def fetch(self, file: Json) -> Path:
         """Get a file: what is there of it is verified, what lacks is fetched."""
         key = f"blobs/sha256/{file['digest'][7:]}"
-        blob: Path = self.folder / "blobs" / file["digest"][7:]
+        blob = self.folder / key
         part = blob if blob.exists() else blob.with_suffix(".part")
         there = self._receive(key, file["size"], part, file["digest"])
         _expect(there, key, "there is no such object", "missing")
         return part.replace(blob)
 
     def _document(self, descriptor: Json, where: str) -> Json:
-        _check(descriptor, {"digest": DIGEST, "size": range(DOCUMENT_LIMIT + 1)}, where)
+        _check(descriptor, {**SIZED, "size": range(DOCUMENT_LIMIT + 1)}, where)
         return _parse(self.fetch(descriptor).read_bytes(), where)
 
     def _get(self, key: str, limit: int) -> "bytes | None":
         path = self.folder / "pointer.part"
-        path.unlink(missing_ok=True)
         return path.read_bytes() if self._receive(key, limit, path) else None
 
     def _receive(self, key: str, limit: int, path: Path, digest: str = "") -> bool:
         """Append what a file lacks of an object and check its digest; False if it is missing."""
         headers = {} if digest else {"Cache-Control": "no-cache"}
         hasher, failures = hashlib.sha256(), 0
-        with path.open("a+b") as file:
+        with path.open("a+b" if digest else "w+b") as file:
             file.seek(0)
             while piece := file.read(PIECE):
                 hasher.update(piece)
             had = file.tell()
             while (size := file.tell()) < limit:
                 headers.update({"Range": f"bytes={size}-"} if size else {})
-                request = Request(self.url + key, headers=headers)  # noqa: S310
+                request = Request(self.url + key, headers=headers)
                 try:
-                    with urlopen(request, timeout=STALL_S) as answer:  # noqa: S310
+                    with urlopen(request, timeout=STALL_S) as answer:
                         if answer.status != 206:  # all of it, whatever was asked for
                             size, hasher = file.truncate(file.seek(0)), hashlib.sha256()
                         end = size + int(answer.headers.get("Content-Length") or 0)
@@ -178,32 +169,28 @@ class Client:
                         break
                     raise ConnectionError(f"it ended after {file.tell()} of {end} bytes")
                 except (OSError, HTTPException) as error:
-                    if getattr(error, "code", 0) in {403, 404}:
+                    if getattr(error, "code", 0) in {403, 404, 410}:
                         return False
-                    failures, text = failures + 1, f"gave up after {TRIES} tries: {error}"
-                    _expect(failures < TRIES, key, text, "network")
+                    _expect((failures := failures + 1) < TRIES, key, f"gave up: {error}", "network")
                     time.sleep(0.1 * 2**failures)
             found, size = f"sha256:{hasher.hexdigest()}", file.tell()
-            is_right = (size, found) == (limit, digest) if digest else size <= limit
-            file.truncate(size if is_right else file.seek(0))
+            ok = (size, found) == (limit, digest) if digest else size <= limit
+            file.truncate(size if ok else file.seek(0))
             os.fsync(file.fileno())
-        text = f"expected at most {limit} bytes, found {size} with {found}"
-        _expect(is_right or had, key, text, "damaged")
-        return is_right or self._receive(key, limit, path, digest)  # what was there was wrong
+        _expect(ok or had, key, f"expected at most {limit} bytes, found {size}, {found}", "damaged")
+        return ok or self._receive(key, limit, path, digest)  # what was there was wrong
 
-    def choose(self, version: Json, adapter: str, backends: list[str], has: Json) -> Json:
+    def choose(self, variants: list[Json], adapter: str, backends: list[str], has: Json) -> Json:
         """The adapter's variant for the first backend on which the device can use it."""
-        why = f"{adapter} on {' or '.join(backends)}: there is no such variant"
-        wanted = [(backend, adapter) for backend in backends]
-        found = {(one["backend"], one["adapter"]): one for one in version["variants"]}
-        for one in [found[pair] for pair in wanted if pair in found]:
+        why = f"there is no {adapter} for {' or '.join(backends)}"
+        found = {(one["backend"], one["adapter"]): one for one in variants}
+        for one in filter(None, (found.get((backend, adapter)) for backend in backends)):
             bounds = [*(one["runtime"] or ",").split(","), has["runtime"]]
             low, high, mine = ([int(n) for n in re.findall("[0-9]+", text)] for text in bounds)
-            fits = has["runtime"] == "any" or low <= mine < high
-            if fits and int(one["memory"]) <= has["memory"]:
-                return dict(one)
+            if int(one["memory"]) <= has["memory"] and (bounds[2] == "any" or low <= mine < high):
+                return one
             why = f"{one['backend']} needs {one['runtime']}, {one['memory']} bytes; there is {has}"
-        raise ClientError("unsuitable", f"{version['name']}@{version['version']}: {why}")
+        raise ClientError("unsuitable", f"{adapter}: {why}")
 
     def _variant(self, source: Json, descriptor: Json, where: str) -> Json:
         _check(descriptor, {**SIZED, **VARIANT}, where)
@@ -226,13 +213,13 @@ class Client:
 
 
 def _is_signature(signature: bytes, pem: bytes, data: bytes) -> bool:
-    """Verify ECDSA with SHA-256 (FIPS 186-4, 6.4); r and s stand in DER."""
+    """Verify ECDSA on P-256 with SHA-256 (FIPS 186-4, 6.4 and D.1.2.3); r and s stand in DER."""
     der = base64.b64decode(b"".join(pem.split(b"-----")[2:3]))
-    _expect(der[:27] == KEY_START and len(der) == 91, "key", "expected one on P-256 in PEM")
+    is_p256 = len(der) == 91 and der[:27].hex().endswith("2a8648ce3d03010703420004")
+    _expect(is_p256, "key", "expected a public key on P-256 in PEM")
     key = int.from_bytes(der[27:59], "big"), int.from_bytes(der[59:], "big")
-    split = 4 + signature[3] if len(signature) > 8 else 0
-    r = int.from_bytes(signature[4:split], "big")
-    s = int.from_bytes(signature[split + 2 :], "big")
+    end = 4 + signature[3] if len(signature) > 8 else 0
+    r, s = (int.from_bytes(part, "big") for part in (signature[4:end], signature[end + 2 :]))
     if not (0 < r < N and 0 < s < N):
         return False
     number, inverse, point = int(hashlib.sha256(data).hexdigest(), 16), pow(s, -1, N), None
@@ -244,7 +231,6 @@ def _is_signature(signature: bytes, pem: bytes, data: bytes) -> bool:
 
 
 def _add(a: Any, b: Any) -> Any:
-    """Add two points of the curve; None is the one at infinity."""
     if a is None or b is None or (a[0] == b[0] and a[1] != b[1]):
         return None if a and b else a or b
     up, down = (3 * a[0] ** 2 - 3, 2 * a[1]) if a == b else (b[1] - a[1], b[0] - a[0])
@@ -286,31 +272,27 @@ def _expect(holds: object, where: str, text: str, kind: str = "malformed") -> No
         raise ClientError(kind, f"{where}: {text}")
 
 
-def main(command: str, registry: str, reference: str, *options: str) -> None:
+def main(command: str = "", registry: str = "", reference: str = "", *options: str) -> None:
     """Do what the command line says; print JSON."""
+    counts = {"plan": 0, "prefetch": 1, "pull": None}
+    _expect(command in counts, "usage", str(__doc__), "usage")
     given = {"--adapter": "base", "--memory": str(LARGEST), "--foundation": "", "--keys": ""}
     given.update(zip(options[::2], options[1::2]))
     keys = [Path(path).read_bytes() for path in given["--keys"].split(",") if path]
     client = Client(registry, Path(given["--to"]), keys)
-    version, has = (
-        client.resolve(reference),
-        {"runtime": given["--runtime"], "memory": int(given["--memory"])},
-    )
-    variant = client.choose(version, given["--adapter"], given["--backends"].split(","), has)
-    only = {"foundation": given["--foundation"]} if given["--foundation"] else {}
-    _check(variant, only, reference, "unsuitable")
+    version, variants = client.resolve(reference)
+    has = {"runtime": given["--runtime"], "memory": int(given["--memory"])}
+    variant = client.choose(variants, given["--adapter"], given["--backends"].split(","), has)
+    foundation = given["--foundation"] or variant["foundation"]
+    _check(variant, {"foundation": foundation}, reference, "unsuitable")
     files = client.files(variant)
-    known = {path.name for path in (client.folder / "blobs").iterdir()}
-    lacking = sum(file["size"] for file in files if file["digest"][7:] not in known)
-    wanted = files[: {"plan": 0, "prefetch": 1, "pull": None}[command]]
-    places = {file["path"]: str(client.fetch(file)) for file in wanted}
-    result = {**version, **variant, "download": lacking, "files": places}
-    print(json.dumps({key: result[key] for key in result if key != "variants"}))
+    known = {f"sha256:{path.name}" for path in (client.folder / "blobs" / "sha256").iterdir()}
+    lacking = sum(file["size"] for file in files if file["digest"] not in known)
+    places = {file["path"]: str(client.fetch(file)) for file in files[: counts[command]]}
+    print(json.dumps({**version, **variant, "download": lacking, "files": places}))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 4 or sys.argv[1] not in {"plan", "prefetch", "pull"}:
-        raise SystemExit(__doc__)
     try:
         main(*sys.argv[1:])
     except ClientError as problem:

@@ -212,16 +212,16 @@ def test_a_wrong_blob_is_found_and_named(
     blob.write_bytes(changed)
     refusal = client.refusal(VERSION)
     assert refusal.startswith(f"error (damaged): blobs/sha256/{blob.name}: expected at most 402944")
-    assert not (client.folder / "blobs" / blob.name).exists()
-    assert parts(client) == []
+    assert not (client.folder / "blobs" / "sha256" / blob.name).exists()
+    assert parts(client) == [], "nothing wrong is kept"
 
 
 def test_a_wrong_start_of_a_broken_pull_is_fetched_anew(
     client: ReferenceClient, registry: ForgedRegistry
 ) -> None:
     blob = registry.blob("1.0.0", "red", FOUNDATION)
-    (client.folder / "blobs").mkdir(parents=True)
-    (client.folder / "blobs" / f"{blob.name}.part").write_bytes(b"something else")
+    (client.folder / "blobs" / "sha256").mkdir(parents=True)
+    (client.folder / "blobs" / "sha256" / f"{blob.name}.part").write_bytes(b"something else")
     assert bundle_digests().items() <= digests(client.pull(VERSION)).items()
 
 
@@ -390,8 +390,8 @@ def test_a_record_of_another_channel_is_refused(
         ({"runtime": "1.4.9"}, "needs >=1.5.1,<1.7.0"),
         ({"runtime": "1.7.0"}, "needs >=1.5.1,<1.7.0"),
         ({"memory": 1000}, "needs >=1.5.1,<1.7.0, 548544 bytes"),
-        ({"backends": "vulkan,qnn"}, "red on vulkan or qnn: there is no such variant"),
-        ({"adapter": "green"}, "green on xnnpack: there is no such variant"),
+        ({"backends": "vulkan,qnn"}, "red: there is no red for vulkan or qnn"),
+        ({"adapter": "green"}, "green: there is no green for xnnpack"),
         ({"foundation": "sha256:" + "0" * 64}, "foundation: expected sha256:0000"),
     ],
 )
