@@ -9,7 +9,7 @@ from ptefoundry.errors import ConfigError
 
 from .actor import actor
 from .durations import parse_duration
-from .output import JsonOption, print_json, print_table
+from .output import JsonOption, print_json, print_note, print_table
 from .registry_access import EndpointOption, KeyOption, TrustOption, open_access
 from .registry_arguments import NameArguments, split_arguments
 
@@ -99,6 +99,8 @@ def log(
     address, given = split_arguments(arguments, "a name or name:channel", optional=True)
     access = open_access(address, endpoint_url, trust=trust)
     reference = parse_reference(given[0]) if given else None
+    if reference is not None and reference.version is not None:
+        raise ConfigError(f"expected a name or name:channel, found {given[0]!r}")
     if reference is not None and reference.channel is not None:
         channels = [reference]
     else:
@@ -106,6 +108,11 @@ def log(
     records = [
         stored.record for channel in channels for stored in access.channel(channel).history()
     ]
+    if not records:
+        what = reference or "a channel"
+        print_note(
+            f"{access.registry.url}: found no history of {what}; `ptefoundry promote` begins one"
+        )
     records.sort(key=lambda record: (record.time, record.number), reverse=True)
     if as_json:
         print_json([_describe(record) for record in records])

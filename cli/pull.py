@@ -81,11 +81,11 @@ def _choose(version: "Version", backend: str | None, adapters: list[str]) -> "li
     ]
     lacking = set(adapters) - {entry.facts.adapter for entry in chosen}
     if lacking or not chosen:
-        wanted = ", ".join(sorted(lacking)) or "any adapter"
+        wanted = [f"backend {backend}"] if backend is not None else []
+        wanted += [f"adapter {name}" for name in sorted(lacking)]
         known = ", ".join(f"{one.facts.backend}/{one.facts.adapter}" for one in version.variants)
         raise ConfigError(
-            f"{version.name}@{version.version}: expected {wanted} for {backend or 'any backend'}, "
-            f"found only {known}"
+            f"{version.name}@{version.version}: expected {' with '.join(wanted)}, found {known}"
         )
     return chosen
 

@@ -23,7 +23,8 @@ NameArguments = Annotated[
     list[str] | None,
     typer.Argument(metavar="[REGISTRY] [NAME]", help="Registry, and a bundle's name."),
 ]
-_ADDRESS = re.compile(r"(?:file|s3|https?):", re.IGNORECASE)
+#: Names have no slash, so what has one was meant as an address, be it a wrong one.
+_ADDRESS = re.compile(r"(?:file|s3|https?):|.*/", re.IGNORECASE)
 
 
 def split_arguments(

@@ -9,7 +9,7 @@ import typer
 from ptefoundry.errors import ConfigError
 
 from .actor import actor
-from .output import JsonOption, print_json, print_table
+from .output import JsonOption, print_json, print_note, print_table
 from .pull import make_puller
 from .registry_access import Access, EndpointOption, TrustOption, open_access
 from .registry_arguments import NameArguments, ReferenceArguments, split_arguments
@@ -40,6 +40,9 @@ def ls(
     access = open_access(address, endpoint_url, trust=trust)
     name = check_name(given[0]) if given else None
     rows = list_versions(access.store, name, policy=access.policy)
+    if not rows:
+        of = f" of {name}" if name is not None else ""
+        print_note(f"{access.registry.url}: found no versions{of}; `ptefoundry push` makes one")
     if as_json:
         print_json([row.to_dict() for row in rows])
         return

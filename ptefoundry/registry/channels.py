@@ -213,11 +213,12 @@ def list_channels(store: Store, name: str | None = None) -> list[Reference]:
     return sorted(found, key=str)
 
 
-def rollback_target(records: Iterator[StoredRecord]) -> str:
+def rollback_target(records: Iterator[StoredRecord], *, where: str) -> str:
     """The version that was in effect before the present one; rollbacks undo what they undid.
 
     Args:
         records: a channel's history, the newest first.
+        where: names the channel in errors.
 
     Raises:
         RegistryError: there was none before.
@@ -231,5 +232,8 @@ def rollback_target(records: Iterator[StoredRecord]) -> str:
         elif not in_effect or in_effect[-1] != record.version:
             in_effect.append(record.version)
     if len(in_effect) < 2:
-        raise RegistryError("expected a version before the present one, found none to go back to")
+        raise RegistryError(
+            f"{where}: expected a version before the present one, found none to go back to; "
+            "`ptefoundry promote` names any"
+        )
     return in_effect[-2]

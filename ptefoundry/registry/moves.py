@@ -61,18 +61,24 @@ def roll_back(
         to: another version of its history; None: the one before the present one.
 
     Raises:
-        RegistryError: there was none before, or it was yanked or removed.
+        RegistryError: there is no such channel or version, or it was yanked or removed.
         ConflictError: the channel was moved meanwhile.
     """
     records = list(channel.history())
+    if not records:
+        raise RegistryError(
+            f"{store.url}: {channel}: expected a channel, found none; `ptefoundry ls` lists what "
+            "there is"
+        )
     if to is not None and to not in {stored.record.version for stored in records}:
         raise RegistryError(
             f"{store.url}: {channel}: expected a version that it has named before, found {to}; "
             "`ptefoundry log` lists them, and `promote` takes any"
         )
-    version = to if to is not None else rollback_target(iter(records))
-    after = records[0] if records else None
-    return _move(store, channel, version, move, action="rollback", after=after)
+    version = (
+        to if to is not None else rollback_target(iter(records), where=f"{store.url}: {channel}")
+    )
+    return _move(store, channel, version, move, action="rollback", after=records[0])
 
 
 def _move(

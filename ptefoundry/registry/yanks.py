@@ -39,7 +39,12 @@ def yank(store: Store, yanked: Yank) -> None:
 
 
 def unyank(store: Store, name: str, version: str) -> None:
-    """Forget that a version was yanked."""
+    """Forget that a version was yanked.
+
+    Raises:
+        RegistryError: there is no such version.
+    """
+    find_ref(store, name, version)
     store.delete(yank_key(name, version))
 
 

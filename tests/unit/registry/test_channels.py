@@ -151,13 +151,13 @@ def test_rollbacks_go_back_in_order(channel: Channel, steps: str, expected: str)
     for step in steps.split():
         action = "rollback" if step.startswith("<") else "promote"
         channel.move(replace(RECORD, version=names[step[-1]], action=action))
-    assert rollback_target(channel.history()) == names[expected]
+    assert rollback_target(channel.history(), where="") == names[expected]
 
 
 def test_there_may_be_nothing_to_go_back_to(channel: Channel) -> None:
     channel.move(RECORD)
     with pytest.raises(RegistryError, match="none to go back to"):
-        rollback_target(channel.history())
+        rollback_target(channel.history(), where="")
 
 
 def test_foreign_objects_among_channels_are_named(store: MemoryStore) -> None:
