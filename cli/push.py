@@ -8,7 +8,7 @@ import typer
 
 from .actor import actor
 from .channels import ReasonOption, ValidOption, make_move
-from .output import JsonOption, print_json
+from .output import JsonOption, print_json, print_note
 from .registry_access import EndpointOption, KeyOption, TrustOption, open_access
 from .registry_arguments import known_address
 
@@ -48,7 +48,7 @@ def push(  # noqa: PLR0913  one parameter for each option
     What the registry has already is not sent again. The same content under the same version
     is a success, other content an error.
     """
-    from ptefoundry.registry.moves import follow_push
+    from ptefoundry.registry.moves import check_move, follow_push
     from ptefoundry.registry.names import Reference, check_channel
     from ptefoundry.registry.pack import pack_bundle
     from ptefoundry.registry.publish import publish
@@ -60,6 +60,14 @@ def push(  # noqa: PLR0913  one parameter for each option
     access = open_access(registry or known_address(), endpoint_url, trust=trust, keys=key)
     folder = bundle if bundle is not None else find_workspace(Path.cwd()).bundle
     packed = pack_bundle(folder, version=version)
+    target = access.channel(Reference(packed.name, channel=channel)) if channel else None
+    if target is not None:
+        check_move(target, move)
+    elif access.policy is not None and not access.signers:
+        print_note(
+            f"warning: {packed.name}@{version} is not signed: clients with this trust policy will "
+            "refuse it until it is pushed again with --key"
+        )
     record = _record(packed) if bundle is None else None
     pushed = publish(
         access.store,
@@ -71,8 +79,7 @@ def push(  # noqa: PLR0913  one parameter for each option
         clock=time.time,
     )
     moved = None
-    if channel is not None:
-        target = access.channel(Reference(packed.name, channel=channel))
+    if target is not None:
         moved = follow_push(access.store, target, version, move)
     if as_json:
         print_json(

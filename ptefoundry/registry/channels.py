@@ -16,6 +16,7 @@ from ptefoundry.errors import (
     ObjectExistsError,
     ObjectMissingError,
     RegistryError,
+    TrustError,
 )
 from ptefoundry.registry.documents import DOCUMENT_LIMIT, replace_document
 from ptefoundry.registry.names import (
@@ -27,12 +28,19 @@ from ptefoundry.registry.names import (
     record_key,
 )
 from ptefoundry.registry.store.interface import Store
-from ptefoundry.registry.trust.channel_envelope import ChannelRecord, parse_record
+from ptefoundry.registry.trust.channel_envelope import (
+    PAYLOAD_TYPE,
+    RECORD_LIMIT,
+    ChannelRecord,
+    parse_record,
+)
+from ptefoundry.registry.trust.dsse import read_envelope, sign_payload
 from ptefoundry.registry.trust.keys import Signer
 from ptefoundry.registry.trust.policy import TrustPolicy
 
 _TRIES = 50
 _LARGEST_GAP = 1000
+_HOW_TO_SIGN = "name one with --key or PTEFOUNDRY_SIGNING_KEY"
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,12 @@ class StoredRecord:
 
     record: ChannelRecord
     data: bytes
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether anybody has signed it, trusted or not."""
+        where = f"{self.record.name}:{self.record.channel}"
+        return bool(read_envelope(self.data, limit=RECORD_LIMIT, where=where).signatures)
 
 
 class Channel:
@@ -117,6 +131,37 @@ class Channel:
                     "the one after it names, found another or none; the history was altered"
                 )
             later = earlier
+
+    def check_writer(self, *, expires: bool, now: float) -> None:
+        """Refuse to append what clients would refuse, as they would refuse the channel with it.
+
+        Args:
+            expires: whether the record is to expire.
+            now: seconds since 1970.
+
+        Raises:
+            TrustError: no key that the policy demands signs it, or it must expire; without
+                a policy: none signs it, though the record before is signed.
+        """
+        where = f"{self._store.url}: {self}"
+        if self._policy is None:
+            newest = None if self._signers else self.newest()
+            if newest is not None and newest.is_signed:
+                raise TrustError(
+                    f"{where}: expected a key to sign with, as the record before is signed, found "
+                    f"none; {_HOW_TO_SIGN}"
+                )
+            return
+        empty = sign_payload(b"{}", PAYLOAD_TYPE, self._signers)
+        try:
+            self._policy.verify_at(empty, PAYLOAD_TYPE, name=self.name, at=now, where=where)
+        except TrustError as error:
+            raise TrustError(f"{error}; {_HOW_TO_SIGN}") from error
+        if self._policy.require_expiry and not expires:
+            raise TrustError(
+                f"{where}: expected a time until which the record is valid, as the trust policy "
+                "demands one, found none; say --valid, for instance --valid 7d"
+            )
 
     def move(self, record: ChannelRecord, *, after: StoredRecord | None = None) -> ChannelRecord:
         """Put a record at the end of the history and let the pointer follow.

@@ -23,11 +23,21 @@ class Move:
     """Seconds until clients must not believe the record any more; None: never."""
 
 
+def check_move(channel: Channel, move: Move) -> None:
+    """Refuse a move that would make clients refuse the channel; each move does this itself.
+
+    Raises:
+        TrustError: keys or expiry are lacking.
+    """
+    channel.check_writer(expires=move.valid_s is not None, now=move.clock())
+
+
 def promote(store: Store, channel: Channel, version: str, move: Move) -> ChannelRecord:
     """Let a channel name a version; one that it names already is named anew, to refresh it.
 
     Raises:
         RegistryError: there is no such version, or it was yanked or removed.
+        TrustError: clients would refuse the channel.
         ConflictError: others move the channel all the time.
     """
     newest = channel.newest()
@@ -40,6 +50,7 @@ def follow_push(store: Store, channel: Channel, version: str, move: Move) -> Cha
 
     Raises:
         RegistryError: the version was yanked or removed.
+        TrustError: clients would refuse the channel.
         ConflictError: others move the channel all the time.
     """
     newest = channel.newest()
@@ -62,6 +73,7 @@ def roll_back(
 
     Raises:
         RegistryError: there is no such channel or version, or it was yanked or removed.
+        TrustError: clients would refuse the channel.
         ConflictError: the channel was moved meanwhile.
     """
     records = list(channel.history())
@@ -90,6 +102,7 @@ def _move(
     action: str,
     after: StoredRecord | None = None,
 ) -> ChannelRecord:
+    check_move(channel, move)
     check_usable(store, channel.name, version)
     ref = find_ref(store, channel.name, version)
     now = move.clock()

@@ -13,7 +13,7 @@ from ptefoundry.registry.names import channel_key, parse_reference
 from ptefoundry.registry.refs import VersionRef, create_ref, remove_ref
 from ptefoundry.registry.resolve import Resolved, resolve
 from ptefoundry.registry.store.memory import MemoryStore
-from ptefoundry.registry.trust.keys import generate_signer
+from ptefoundry.registry.trust.keys import Signer, generate_signer
 from ptefoundry.registry.trust.policy import TrustedKey, TrustPolicy
 from ptefoundry.registry.trust.seen import SeenRecords
 from ptefoundry.registry.yanks import Yank, yank
@@ -22,6 +22,8 @@ NOW, TIME = 1_800_000_000.0, "2027-01-15T08:00:00Z"
 DAY = 24 * 3600.0
 SIGNER = generate_signer()
 POLICY = TrustPolicy(keys=(TrustedKey(key=SIGNER.public),))
+#: Of somebody who moves channels that need not expire.
+LENIENT = replace(POLICY, require_expiry=False)
 MOVE = Move(by="red", reason="tested", clock=lambda: NOW)
 VERSIONS = ("1.0.0", "1.1.0", "1.2.0")
 
@@ -35,7 +37,7 @@ class Client:
 
     @property
     def channel(self) -> Channel:
-        return Channel(self.store, "assistant", "stable", signers=(SIGNER,), policy=POLICY)
+        return Channel(self.store, "assistant", "stable", signers=(SIGNER,), policy=LENIENT)
 
     def resolve(self, text: str, *, at: float = NOW, policy: TrustPolicy | None = None) -> Resolved:
         reference = parse_reference(text)
@@ -113,7 +115,7 @@ def test_a_rollback_counts_for_what_was_seen(client: Client) -> None:
                 promote(client.store, client.channel, "1.0.0", MOVE)
             return found
 
-    slow = Slow(client.store, "assistant", "stable", signers=(SIGNER,), policy=POLICY)
+    slow = Slow(client.store, "assistant", "stable", signers=(SIGNER,), policy=LENIENT)
     with pytest.raises(ConflictError, match="nobody to move it meanwhile"):
         roll_back(client.store, slow, MOVE)
     assert client.resolve("assistant:stable").version == "1.0.0"
@@ -139,6 +141,35 @@ def test_under_a_policy_channels_must_expire(client: Client) -> None:
     with pytest.raises(TrustError, match="expires: expected a time"):
         client.resolve("assistant:stable", policy=POLICY)
     assert client.resolve("assistant:stable").version == "1.0.0"
+
+
+@pytest.mark.parametrize(
+    ("signers", "policy", "said"),
+    [
+        ((), None, "expected a key to sign with.*--key"),
+        ((), LENIENT, "expected a signature of a trusted key.*found none; .*--key"),
+        ((generate_signer(),), LENIENT, "expected a signature of a trusted key.*found only"),
+        ((SIGNER,), POLICY, "expected a time until which .*--valid"),
+    ],
+)
+def test_a_move_that_clients_would_refuse_is_not_made(
+    client: Client, signers: tuple[Signer, ...], policy: TrustPolicy | None, said: str
+) -> None:
+    for version in VERSIONS[:2]:
+        promote(client.store, client.channel, version, MOVE)
+    channel = Channel(client.store, "assistant", "stable", signers=signers, policy=policy)
+    for move in (promote, follow_push):
+        with pytest.raises(TrustError, match=said):
+            move(client.store, channel, "1.2.0", MOVE)
+    with pytest.raises(TrustError, match=said):
+        roll_back(client.store, channel, MOVE)
+    assert len(list(client.channel.history())) == 2
+
+
+def test_who_signs_nothing_moves_channels_that_nobody_signs(client: Client) -> None:
+    for version in VERSIONS[:2]:
+        promote(client.store, Channel(client.store, "assistant", "stable"), version, MOVE)
+    assert client.resolve("assistant:stable").version == "1.1.0"
 
 
 @pytest.mark.parametrize("text", ["assistant", "assistant:beta", "assistant@9.0.0", "other@1.0.0"])
