@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from test_reading import BAD_KEYS
 
 from ptefoundry.errors import (
     ObjectChangedError,
@@ -18,6 +17,7 @@ from ptefoundry.errors import (
 from ptefoundry.registry.names import blob_key
 from ptefoundry.registry.store.interface import Store
 from ptefoundry.registry.store.probe import Capabilities, adapt, probe
+from support.sides import BAD_KEYS
 
 KEY = "channels/name/stable.json"
 WRITERS = 30
