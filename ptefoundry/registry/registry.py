@@ -13,7 +13,7 @@ from ptefoundry.registry.documents import (
 from ptefoundry.registry.names import CONFIG_KEY, INDEX_KEY, LAYOUT_KEY
 from ptefoundry.registry.oci import ImageIndex
 from ptefoundry.registry.store.interface import Store
-from ptefoundry.registry.store.probe import Capabilities, probe
+from ptefoundry.registry.store.probe import Capabilities, adapt, probe
 
 _LAYOUT = canonical_json({"imageLayoutVersion": "1.0.0"})
 
@@ -45,6 +45,7 @@ def init_registry(store: Store) -> Registry:
     replace_document(store, INDEX_KEY, lambda found: empty if found is None else found)
     config = canonical_json({"format": FORMAT_VERSION, "capabilities": capabilities.to_dict()})
     replace_document(store, CONFIG_KEY, lambda _found: config)
+    adapt(store, capabilities)
     return Registry(store, capabilities)
 
 
@@ -66,4 +67,5 @@ def open_registry(store: Store) -> Registry:
     capabilities = Capabilities.from_dict(
         read_fields(data, where=where).value("capabilities"), where=f"{where}: capabilities"
     )
+    adapt(store, capabilities)
     return Registry(store, capabilities)

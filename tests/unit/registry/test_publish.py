@@ -1,0 +1,227 @@
+"""From a bundle's folder through a registry into another folder, as an app has it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from ptefoundry.bundle.check import check_files
+from ptefoundry.bundle.manifest import MEASURED_FILE, load_manifest
+from ptefoundry.errors import (
+    ConfigError,
+    ConflictError,
+    DigestMismatchError,
+    RegistryError,
+    TrustError,
+)
+from ptefoundry.files import write_json
+from ptefoundry.registry.cache import BlobCache
+from ptefoundry.registry.differences import compare
+from ptefoundry.registry.names import CONFIG_KEY, parse_reference
+from ptefoundry.registry.overview import list_versions
+from ptefoundry.registry.pack import pack_bundle
+from ptefoundry.registry.publish import MEASURED_TYPE, SIGNATURES_TYPE, publish
+from ptefoundry.registry.pull import Pulled, Puller
+from ptefoundry.registry.push import Pushed
+from ptefoundry.registry.referrers import read_attachments
+from ptefoundry.registry.registry import init_registry, open_registry
+from ptefoundry.registry.resolve import resolve
+from ptefoundry.registry.store.memory import MemoryStore
+from ptefoundry.registry.trust.keys import Signer, generate_signer
+from ptefoundry.registry.trust.policy import TrustedKey, TrustPolicy
+from ptefoundry.registry.trust.seen import SeenRecords
+from support.packed import copy_bundle, replace_file
+
+NOW = 1_800_000_000.0
+SIGNER = generate_signer()
+POLICY = TrustPolicy(keys=(TrustedKey(key=SIGNER.public),))
+
+
+@dataclass
+class Place:
+    """A registry in memory, a builder's folder and a client's."""
+
+    root: Path
+    store: MemoryStore = field(default_factory=MemoryStore)
+
+    @property
+    def bundle(self) -> Path:
+        return self.root / "bundle"
+
+    def push(self, version: str, *signers: Signer) -> Pushed:
+        packed = pack_bundle(self.bundle, version=version)
+        return publish(
+            self.store,
+            packed,
+            self.bundle,
+            signers=signers,
+            record=None,
+            by="red",
+            clock=lambda: NOW,
+        )
+
+    def pull(self, text: str, *adapters: str, policy: TrustPolicy | None = None) -> Pulled:
+        found = resolve(
+            self.store,
+            parse_reference(text),
+            policy=policy,
+            seen=SeenRecords(self.root / "seen", self.store.url),
+            clock=lambda: NOW,
+        )
+        cache = BlobCache(self.root / "cache")
+        puller = Puller(store=self.store, cache=cache, policy=policy, clock=lambda: NOW)
+        entries = puller.read_version(found).variants
+        chosen = [entry for entry in entries if not adapters or entry.facts.adapter in adapters]
+        return puller.pull(found, chosen, self.root / "phone")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    copy_bundle(tmp_path / "bundle")
+    return Place(tmp_path)
+
+
+def adapters(folder: Path) -> list[str]:
+    return [variant.adapter for variant in load_manifest(folder).variants]
+
+
+def test_what_is_pulled_is_the_bundle(place: Place) -> None:
+    place.push("1.0.0")
+    pulled = place.pull("tiny@1.0.0")
+    check_files(pulled.into)
+    assert load_manifest(pulled.into).digest == load_manifest(place.bundle).digest
+
+
+def test_a_folder_holds_what_was_asked_for_last(place: Place) -> None:
+    place.push("1.0.0")
+    one = place.pull("tiny@1.0.0", "red")
+    assert adapters(one.into) == ["red"]
+    both = place.pull("tiny@1.0.0", "red", "blue")
+    assert adapters(both.into) == ["blue", "red"]
+    check_files(both.into)
+    again = place.pull("tiny@1.0.0", "red", "blue")
+    assert (again.changed, again.fetched.received) == (0, 0)
+    assert adapters(place.pull("tiny@1.0.0", "base").into) == ["base"]
+
+
+def test_an_update_moves_the_adapter_alone(place: Place) -> None:
+    place.push("1.0.0")
+    place.pull("tiny@1.0.0")
+    program = (place.bundle / "xnnpack" / "blue.pte").read_bytes()
+    replace_file(place.bundle, "xnnpack/red.pte", program[:-1] + b"\x01")
+    pushed = place.push("1.1.0")
+    assert len(program) < sum(blob.size for blob in pushed.sent.sent) < len(program) + 65536
+    pulled = place.pull("tiny@1.1.0")
+    assert pulled.fetched.received == len(program)
+    check_files(pulled.into)
+
+
+def test_two_versions_are_compared(place: Place) -> None:
+    place.push("1.0.0")
+    program = (place.bundle / "xnnpack" / "blue.pte").read_bytes()
+    replace_file(place.bundle, "xnnpack/red.pte", program)
+    place.push("1.1.0")
+    cache = BlobCache(place.root / "cache")
+    puller = Puller(store=place.store, cache=cache, policy=None, clock=lambda: NOW)
+    contents = []
+    for row in list_versions(place.store, "tiny", policy=None):
+        found = resolve(
+            place.store,
+            parse_reference(str(row.ref)),
+            policy=None,
+            seen=SeenRecords(place.root / "seen", ""),
+            clock=lambda: NOW,
+        )
+        contents.append(puller.read_variants(puller.read_version(found).variants))
+    difference = compare(*contents)
+    assert [change.path for change in difference.files] == ["xnnpack/red.pte"]
+    # The client has blue's program, and red's is the same now.
+    assert difference.moved_bytes == 0
+    assert difference.variants_added == difference.variants_removed == ()
+
+
+def test_measurements_are_kept_beside_the_version(place: Place) -> None:
+    write_json(place.bundle / MEASURED_FILE, {"xnnpack/base": {"decode_tok_s": 40}})
+    first = place.push("1.0.0")
+    write_json(place.bundle / MEASURED_FILE, {"xnnpack/base": {"decode_tok_s": 20}})
+    second = place.push("1.0.0")
+    assert (first.is_new, second.is_new) == (True, False)
+    assert first.ref == second.ref
+    (kept,) = read_attachments(place.store, first.ref.digest, MEASURED_TYPE)
+    assert b"40" in kept[MEASURED_FILE]
+
+
+def test_other_content_under_the_same_version_is_refused(place: Place) -> None:
+    place.push("1.0.0")
+    program = (place.bundle / "xnnpack" / "blue.pte").read_bytes()
+    replace_file(place.bundle, "xnnpack/red.pte", program)
+    with pytest.raises(ConflictError, match="push under the next number"):
+        place.push("1.0.0")
+
+
+def test_signing_again_adds_nothing_and_another_key_adds_itself(place: Place) -> None:
+    digest = place.push("1.0.0", SIGNER).ref.digest
+    place.push("1.0.0", SIGNER)
+    assert len(list(read_attachments(place.store, digest, SIGNATURES_TYPE))) == 1
+    place.push("1.0.0", generate_signer())
+    assert len(list(read_attachments(place.store, digest, SIGNATURES_TYPE))) == 2
+    assert place.pull("tiny@1.0.0", "red", policy=POLICY).version == "1.0.0"
+
+
+@pytest.mark.parametrize("signers", [(), (generate_signer(),)], ids=["unsigned", "another key"])
+def test_what_no_trusted_key_signed_never_arrives(
+    place: Place, signers: tuple[Signer, ...]
+) -> None:
+    place.push("1.0.0", *signers)
+    with pytest.raises(TrustError, match="expected a signature"):
+        place.pull("tiny@1.0.0", "red", policy=POLICY)
+    assert not (place.root / "phone").exists()
+
+
+def test_an_altered_blob_leaves_the_folder_as_it_was(place: Place) -> None:
+    place.push("1.0.0")
+    before = place.pull("tiny@1.0.0", "base").into
+    names = sorted(path.name for path in before.rglob("*"))
+    for info in list(place.store.list("blobs/")):
+        if info.size == (place.bundle / "xnnpack" / "red.pte").stat().st_size:
+            data, token = place.store.read(info.key, limit=info.size)
+            place.store.replace(info.key, data[:-1] + b"\xff", token)
+    with pytest.raises(DigestMismatchError, match=r"sha256"):
+        place.pull("tiny@1.0.0", "red")
+    assert sorted(path.name for path in before.rglob("*")) == names
+
+
+def test_a_folder_of_somebody_else_is_left_alone(place: Place) -> None:
+    place.push("1.0.0")
+    (place.root / "phone").mkdir()
+    (place.root / "phone" / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match=r"notes\.txt"):
+        place.pull("tiny@1.0.0")
+
+
+def test_a_registry_is_made_once_and_opened(place: Place) -> None:
+    with pytest.raises(RegistryError, match="registry init"):
+        open_registry(place.store)
+    made = init_registry(place.store)
+    place.push("1.0.0")
+    assert init_registry(place.store) == made == open_registry(place.store)
+    assert [str(row.ref) for row in list_versions(place.store, None, policy=None)] == ["tiny@1.0.0"]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda data: data.replace(b'"format":1', b'"format":2'),
+        lambda data: data.replace(b'"list":true', b'"list":"yes"'),
+        lambda data: data[:-2],
+    ],
+    ids=["newer", "wrong type", "cut"],
+)
+def test_an_altered_configuration_is_refused(place: Place, edit: Callable[[bytes], bytes]) -> None:
+    init_registry(place.store)
+    data, token = place.store.read(CONFIG_KEY, limit=1 << 20)
+    assert edit(data) != data
+    place.store.replace(CONFIG_KEY, edit(data), token)
+    with pytest.raises(RegistryError, match=r"registry\.json"):
+        open_registry(place.store)
