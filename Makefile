@@ -136,9 +136,8 @@ system-packages: | $(STAMPS)/compilers
 	$$as_root apt-get update -qq && \
 	$$as_root apt-get install -y -qq --no-install-recommends $(APT_PACKAGES) > /dev/null
 
-# OCI tools that tests read registries with, and the compiler of the TypeScript client where npm
-# is; without them these tests are skipped. Not part of `make test`, as docker-registry comes with
-# a service that it starts.
+# OCI tools that tests read registries with; without them these tests are skipped. Not part
+# of `make test`, as docker-registry comes with a service that it starts.
 .PHONY: test-packages
 test-packages:  ## install the tools that some tests need, where we may
 	@missing=""; for tool in $(APT_TEST_PACKAGES); do \
@@ -149,8 +148,6 @@ test-packages:  ## install the tools that some tests need, where we may
 	  $$as_root apt-get update -qq && \
 	  $$as_root apt-get install -y -qq --no-install-recommends $$missing > /dev/null; \
 	else echo "tests of other OCI tools will be skipped; they need:$$missing"; fi
-	@if command -v npm > /dev/null; then npm ci --silent --prefix clients/typescript || \
-	  echo "tests of the TypeScript client will be skipped"; fi
 
 # Only where there is none. If it has the bytes of dvc.lock, which it has with the same compiler,
 # it goes to the cache and the build keeps it; else the build makes it anew.
