@@ -1,4 +1,4 @@
-"""`ptefoundry verify`: is the built bundle what it must be?"""
+"""`ptefoundry verify`: is the built bundle, or a published version, what it must be?"""
 
 import time
 from pathlib import Path
@@ -6,8 +6,14 @@ from typing import Annotated
 
 import typer
 
+from ptefoundry.errors import ConfigError, VerificationError
+
+from .registry_access import EndpointOption, TrustOption, open_access
+from .registry_arguments import ReferenceArguments, split_arguments
+
 
 def verify(
+    arguments: ReferenceArguments = None,
     *,
     relink: Annotated[
         bool,
@@ -21,18 +27,60 @@ def verify(
             "--adapter", metavar="NAME", help="Export only this program (`base`: the base's)."
         ),
     ] = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read every byte of a published version.")
+    ] = False,
+    trust: TrustOption = None,
+    endpoint_url: EndpointOption = None,
 ) -> None:
-    """Check the workspace's bundle: its files against the manifest, its programs by exporting.
+    """Check the workspace's bundle, or a version in a registry.
+
+    A bundle: its files against the manifest, its programs by exporting. A version: its
+    signatures, and that everything it refers to is there; with --deep every byte.
+
 
     An adapter that was filled up with zeros for a shared template is linked into a fresh one.
     """
+    if arguments:
+        if relink or adapter:
+            raise ConfigError("--relink and --adapter are for the workspace's bundle alone")
+        _verify_version(arguments, endpoint_url, trust, deep=deep)
+        return
+    if deep:
+        raise ConfigError("--deep is for a version in a registry: name one")
+    _verify_bundle(tuple(adapter or ()), relink=relink)
+
+
+def _verify_version(
+    arguments: list[str], endpoint_url: str | None, trust: Path | None, *, deep: bool
+) -> None:
+    from ptefoundry.registry.check import check_version
+    from ptefoundry.registry.names import parse_reference
+
+    from .pull import make_puller
+
+    address, (text,) = split_arguments(arguments, "a version or channel")
+    access = open_access(address, endpoint_url, trust=trust)
+    resolved = access.resolve(parse_reference(text))
+    checked = check_version(make_puller(access), resolved, deep=deep)
+    if checked.problems:
+        listed = "\n  ".join(checked.problems)
+        raise VerificationError(
+            f"{resolved}: {len(checked.problems)} of {checked.blobs} blobs are not what they must "
+            f"be:\n  {listed}\npush the same bundle again where they are missing"
+        )
+    what = "every byte is" if deep else "each is there, with the size"
+    print(f"{resolved}: {checked.blobs} blobs of {checked.bytes:,} bytes: {what} as published")
+
+
+def _verify_bundle(adapters: tuple[str, ...], *, relink: bool) -> None:
     from ptefoundry.bundle.check import check_files
     from ptefoundry.bundle.relink import check_export, find_variants
     from ptefoundry.params import load_params
     from ptefoundry.workspace import find_workspace
 
     workspace = find_workspace(Path.cwd())
-    variants = find_variants(workspace.bundle, tuple(adapter or ()))
+    variants = find_variants(workspace.bundle, adapters)
     check_files(workspace.bundle)
     print("every file is as the manifest says")
     for variant in variants if relink else ():

@@ -28,7 +28,7 @@ from ptefoundry.registry.resolve import Resolved
 from ptefoundry.registry.store.interface import Store
 from ptefoundry.registry.trust.policy import TrustPolicy
 from ptefoundry.registry.trust.signed_content import files_of_contents
-from ptefoundry.registry.trust.version_signatures import verify_version
+from ptefoundry.registry.trust.version_signatures import open_version, verify_version
 from ptefoundry.registry.version import (
     SIGNATURES,
     Layer,
@@ -67,7 +67,22 @@ class Puller:
     """Seconds since 1970."""
 
     def read_version(self, resolved: Resolved) -> Version:
-        """The index of a version."""
+        """The index of a version, which a trusted key has signed if a policy demands it.
+
+        Raises:
+            TrustError: none has.
+            RegistryError: it is malformed.
+        """
+        if self.policy is not None:
+            open_version(
+                self._all_signatures(resolved),
+                name=resolved.name,
+                version=resolved.version,
+                index=resolved.index.digest,
+                policy=self.policy,
+                now=self.clock(),
+                where=f"{self.store.url}: {resolved}",
+            )
         data = self._read(resolved.index)
         return read_version(
             data,
@@ -111,7 +126,7 @@ class Puller:
         """
         with self.cache.session():
             contents = self.read_variants(entries)
-            signatures = self._signatures(resolved, contents)
+            signatures = self.verify_files(resolved, contents)
             layers = _layers(contents)
             listing = self._merged_listing(resolved, contents)
             files = [
@@ -137,24 +152,18 @@ class Puller:
             signatures=tuple(sorted(signatures)),
         )
 
-    def _merged_listing(self, resolved: Resolved, contents: Sequence[VariantContent]) -> bytes:
-        """The folder's manifest, from those of the variants once each is what it must be."""
-        listings = []
-        for content in contents:
-            data = self._read(content.listing.descriptor)
-            where = f"{self.store.url}{content.listing.descriptor.digest}"
-            read_listing(data, name=resolved.name, content=content, where=where)
-            listings.append(data)
-        return merge_listings(listings, where=f"{self.store.url}: {resolved}")
-
-    def _signatures(
+    def verify_files(
         self, resolved: Resolved, contents: Sequence[VariantContent]
     ) -> Mapping[str, bytes]:
-        """Signatures of the version, which hold if a policy demands any."""
-        found: dict[str, bytes] = {}
-        digest = resolved.index.digest
-        for files in read_attachments(self.store, digest, SIGNATURES_TYPE):
-            found = {**files, **found}
+        """Signatures of the version, which cover the variants' files if a policy demands any.
+
+        Returns:
+            Name in the folder `signatures` -> what is in the file.
+
+        Raises:
+            TrustError: no trusted key has signed these files as this version's.
+        """
+        found = self._all_signatures(resolved)
         if self.policy is not None:
             verify_version(
                 found,
@@ -166,6 +175,22 @@ class Puller:
         variants = {f"{content.facts.backend}.{content.facts.adapter}" for content in contents}
         wanted = ("version.", *(f"{variant}." for variant in variants))
         return {name: data for name, data in found.items() if name.startswith(wanted)}
+
+    def _all_signatures(self, resolved: Resolved) -> Mapping[str, bytes]:
+        found: dict[str, bytes] = {}
+        for files in read_attachments(self.store, resolved.index.digest, SIGNATURES_TYPE):
+            found = {**files, **found}
+        return found
+
+    def _merged_listing(self, resolved: Resolved, contents: Sequence[VariantContent]) -> bytes:
+        """The folder's manifest, from those of the variants once each is what it must be."""
+        listings = []
+        for content in contents:
+            data = self._read(content.listing.descriptor)
+            where = f"{self.store.url}{content.listing.descriptor.digest}"
+            read_listing(data, name=resolved.name, content=content, where=where)
+            listings.append(data)
+        return merge_listings(listings, where=f"{self.store.url}: {resolved}")
 
     def _read(self, descriptor: Descriptor) -> bytes:
         """A small blob, from the cache or through it."""

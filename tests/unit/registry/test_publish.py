@@ -8,6 +8,7 @@ import pytest
 
 from ptefoundry.bundle.check import check_files
 from ptefoundry.bundle.manifest import MEASURED_FILE, load_manifest
+from ptefoundry.digest import hash_file
 from ptefoundry.errors import (
     ConfigError,
     ConflictError,
@@ -17,6 +18,7 @@ from ptefoundry.errors import (
 )
 from ptefoundry.files import write_json
 from ptefoundry.registry.cache import BlobCache
+from ptefoundry.registry.check import check_version
 from ptefoundry.registry.differences import compare
 from ptefoundry.registry.names import CONFIG_KEY, parse_reference
 from ptefoundry.registry.overview import list_versions
@@ -26,7 +28,7 @@ from ptefoundry.registry.pull import Pulled, Puller
 from ptefoundry.registry.push import Pushed
 from ptefoundry.registry.referrers import read_attachments
 from ptefoundry.registry.registry import init_registry, open_registry
-from ptefoundry.registry.resolve import resolve
+from ptefoundry.registry.resolve import Resolved, resolve
 from ptefoundry.registry.store.memory import MemoryStore
 from ptefoundry.registry.trust.keys import Signer, generate_signer
 from ptefoundry.registry.trust.policy import TrustedKey, TrustPolicy
@@ -36,6 +38,7 @@ from support.packed import copy_bundle, replace_file
 NOW = 1_800_000_000.0
 SIGNER = generate_signer()
 POLICY = TrustPolicy(keys=(TrustedKey(key=SIGNER.public),))
+STRANGER = TrustPolicy(keys=(TrustedKey(key=generate_signer().public),))
 
 
 @dataclass
@@ -61,7 +64,7 @@ class Place:
             clock=lambda: NOW,
         )
 
-    def pull(self, text: str, *adapters: str, policy: TrustPolicy | None = None) -> Pulled:
+    def open(self, text: str, policy: TrustPolicy | None) -> tuple[Puller, Resolved]:
         found = resolve(
             self.store,
             parse_reference(text),
@@ -71,6 +74,10 @@ class Place:
         )
         cache = BlobCache(self.root / "cache")
         puller = Puller(store=self.store, cache=cache, policy=policy, clock=lambda: NOW)
+        return puller, found
+
+    def pull(self, text: str, *adapters: str, policy: TrustPolicy | None = None) -> Pulled:
+        puller, found = self.open(text, policy)
         entries = puller.read_version(found).variants
         chosen = [entry for entry in entries if not adapters or entry.facts.adapter in adapters]
         return puller.pull(found, chosen, self.root / "phone")
@@ -122,17 +129,9 @@ def test_two_versions_are_compared(place: Place) -> None:
     program = (place.bundle / "xnnpack" / "blue.pte").read_bytes()
     replace_file(place.bundle, "xnnpack/red.pte", program)
     place.push("1.1.0")
-    cache = BlobCache(place.root / "cache")
-    puller = Puller(store=place.store, cache=cache, policy=None, clock=lambda: NOW)
     contents = []
     for row in list_versions(place.store, "tiny", policy=None):
-        found = resolve(
-            place.store,
-            parse_reference(str(row.ref)),
-            policy=None,
-            seen=SeenRecords(place.root / "seen", ""),
-            clock=lambda: NOW,
-        )
+        puller, found = place.open(str(row.ref), None)
         contents.append(puller.read_variants(puller.read_version(found).variants))
     difference = compare(*contents)
     assert [change.path for change in difference.files] == ["xnnpack/red.pte"]
@@ -190,6 +189,26 @@ def test_an_altered_blob_leaves_the_folder_as_it_was(place: Place) -> None:
     with pytest.raises(DigestMismatchError, match=r"sha256"):
         place.pull("tiny@1.0.0", "red")
     assert sorted(path.name for path in before.rglob("*")) == names
+
+
+def test_a_version_is_checked_from_its_index_to_its_bytes(place: Place) -> None:
+    place.push("1.0.0", SIGNER)
+    puller, found = place.open("tiny@1.0.0", POLICY)
+    for deep in (False, True):
+        checked = check_version(puller, found, deep=deep)
+        assert checked.problems == ()
+    assert checked.bytes > sum(entry.size for entry in load_manifest(place.bundle).files)
+    program = hash_file(place.bundle / "xnnpack" / "red.pte")
+    data, token = place.store.read(f"blobs/sha256/{program}", limit=1 << 20)
+    place.store.replace(f"blobs/sha256/{program}", data[:-1] + b"\xff", token)
+    place.store.delete(f"blobs/sha256/{hash_file(place.bundle / 'model.json')}")
+    (problem,) = check_version(puller, found, deep=False).problems
+    assert problem.endswith(": missing")
+    problems = check_version(puller, found, deep=True).problems
+    assert len(problems) == 2
+    assert any(f"{program}: expected that sha256" in line for line in problems)
+    with pytest.raises(TrustError, match="of a trusted key"):
+        check_version(*place.open("tiny@1.0.0", STRANGER), deep=False)
 
 
 def test_a_folder_of_somebody_else_is_left_alone(place: Place) -> None:
