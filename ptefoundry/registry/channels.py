@@ -6,7 +6,7 @@ what clients read, is a copy of the newest record and follows it; whoever writes
 moves a pointer on that was left behind.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ptefoundry.digest import hash_bytes
@@ -163,13 +163,21 @@ class Channel:
                 "demands one, found none; say --valid, for instance --valid 7d"
             )
 
-    def move(self, record: ChannelRecord, *, after: StoredRecord | None = None) -> ChannelRecord:
+    def move(
+        self,
+        record: ChannelRecord,
+        *,
+        after: StoredRecord | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> ChannelRecord:
         """Put a record at the end of the history and let the pointer follow.
 
         Args:
             record: what to append; its number and `previous` are filled in.
             after: the newest record that the caller has decided upon; None to append
                 whatever the newest is.
+            check: raises if the version must not be named; called right before it is, so
+                that it cannot have been collected as garbage by then.
 
         Raises:
             ConflictError: others have moved the channel since, or do so all the time.
@@ -184,6 +192,7 @@ class Channel:
                 previous=f"sha256:{hash_bytes(newest.data)}" if newest else None,
             )
             data = appended.to_bytes(self._signers)
+            check()
             try:
                 self._store.create(record_key(self.name, self.channel, appended.number), data)
             except ObjectExistsError:

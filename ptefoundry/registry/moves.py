@@ -103,7 +103,6 @@ def _move(
     after: StoredRecord | None = None,
 ) -> ChannelRecord:
     check_move(channel, move)
-    check_usable(store, channel.name, version)
     ref = find_ref(store, channel.name, version)
     now = move.clock()
     record = ChannelRecord(
@@ -120,4 +119,6 @@ def _move(
         reason=move.reason,
         action=action,
     )
-    return channel.move(record, after=after)
+    return channel.move(
+        record, after=after, check=lambda: check_usable(store, channel.name, version)
+    )

@@ -54,18 +54,16 @@ def publish(
     attachments = [*_signatures(packed, signers), *_documents(record, signers)]
 
     def attach_all() -> None:
-        for attachment in attachments:
-            attach(store, packed.index, attachment)
+        attach(store, packed.index, attachments, clock=clock)
 
     pushed = push_version(store, new, by=by, clock=clock, attach=attach_all)
     measured = folder / MEASURED_FILE
     if pushed.is_new and measured.is_file():
         files = {MEASURED_FILE: measured.read_bytes()}
-        attach(
-            store,
-            packed.index,
-            Attachment(artifact_type=MEASURED_TYPE, media_type="application/json", files=files),
+        attachment = Attachment(
+            artifact_type=MEASURED_TYPE, media_type="application/json", files=files
         )
+        attach(store, packed.index, [attachment], clock=clock)
     return pushed
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from ptefoundry.errors import ObjectMissingError, RegistryError
 from ptefoundry.registry.content import Blob, blob_of, read_blob, send_blobs
-from ptefoundry.registry.documents import replace_document
+from ptefoundry.registry.documents import Clock, replace_document
+from ptefoundry.registry.leases import held_lease
 from ptefoundry.registry.names import referrers_key
 from ptefoundry.registry.oci import (
     DOCUMENT_LIMIT,
@@ -23,6 +24,7 @@ from ptefoundry.registry.oci import (
 )
 from ptefoundry.registry.paths import check_paths
 from ptefoundry.registry.store.interface import Store
+from ptefoundry.registry.tombstones import settle_blobs
 
 TITLE = "org.opencontainers.image.title"
 _EMPTY_TYPE, _EMPTY = "application/vnd.oci.empty.v1+json", b"{}"
@@ -40,30 +42,47 @@ class Attachment:
     """Content by name."""
 
 
-def attach(store: Store, subject: Descriptor, attachment: Attachment) -> None:
-    """Put an attachment beside a version; the same one again changes nothing."""
-    layers = {
-        name: describe_bytes(data, attachment.media_type, annotations={TITLE: name})
-        for name, data in sorted(attachment.files.items())
-    }
-    manifest = ImageManifest(
-        artifact_type=attachment.artifact_type,
-        config=describe_bytes(_EMPTY, _EMPTY_TYPE),
-        layers=tuple(layers.values()),
-        subject=Descriptor(media_type=subject.media_type, digest=subject.digest, size=subject.size),
-    ).to_bytes()
-    files = (blob_of(data) for data in attachment.files.values())
-    send_blobs(store, _all(files, blob_of(_EMPTY), blob_of(manifest)), label="attachments")
-    descriptor = describe_bytes(manifest, MANIFEST_TYPE, artifact_type=attachment.artifact_type)
-    where = f"{store.url}{referrers_key(subject.digest)}"
+def attach(
+    store: Store, subject: Descriptor, attachments: Iterable[Attachment], *, clock: Clock
+) -> None:
+    """Put attachments beside a version; those that are there already change nothing.
+
+    Raises:
+        ConflictError: content of one is being deleted as garbage at this moment.
+    """
+    blobs: list[Blob] = []
+    added: list[Descriptor] = []
+    for attachment in attachments:
+        manifest = _make_manifest(subject, attachment)
+        blobs += [*map(blob_of, attachment.files.values()), blob_of(_EMPTY), blob_of(manifest)]
+        added.append(
+            describe_bytes(manifest, MANIFEST_TYPE, artifact_type=attachment.artifact_type)
+        )
+    if added:
+        digests = [blob.digest for blob in blobs]
+        with held_lease(store, digests, clock=clock):
+            settle_blobs(
+                store,
+                digests,
+                lambda: send_blobs(store, blobs, label="attachments"),
+                clock=clock,
+            )
+            list_attached(store, subject.digest, added)
+
+
+def list_attached(store: Store, digest: str, added: Iterable[Descriptor]) -> None:
+    """List manifests as attached to a version's index, after those that are listed already."""
+    where = f"{store.url}{referrers_key(digest)}"
 
     def add(data: bytes | None) -> bytes:
         listed = parse_index(data, where=where).manifests if data is not None else ()
-        if data is not None and descriptor.digest in {item.digest for item in listed}:
+        known = {item.digest for item in listed}
+        new = [descriptor for descriptor in added if descriptor.digest not in known]
+        if data is not None and not new:
             return data
-        return ImageIndex(manifests=(*listed, descriptor)).to_bytes()
+        return ImageIndex(manifests=(*listed, *new)).to_bytes()
 
-    replace_document(store, referrers_key(subject.digest), add, limit=DOCUMENT_LIMIT)
+    replace_document(store, referrers_key(digest), add, limit=DOCUMENT_LIMIT)
 
 
 def list_referrers(store: Store, digest: str) -> tuple[Descriptor, ...]:
@@ -104,5 +123,13 @@ def read_attachments(store: Store, digest: str, artifact_type: str) -> Iterator[
         }
 
 
-def _all(files: Iterable[Blob], *others: Blob) -> list[Blob]:
-    return [*files, *others]
+def _make_manifest(subject: Descriptor, attachment: Attachment) -> bytes:
+    return ImageManifest(
+        artifact_type=attachment.artifact_type,
+        config=describe_bytes(_EMPTY, _EMPTY_TYPE),
+        layers=tuple(
+            describe_bytes(data, attachment.media_type, annotations={TITLE: name})
+            for name, data in sorted(attachment.files.items())
+        ),
+        subject=Descriptor(media_type=subject.media_type, digest=subject.digest, size=subject.size),
+    ).to_bytes()

@@ -117,7 +117,7 @@ def change_state(store: Store, found: Tombstone, state: State, *, clock: Clock) 
 
 
 def settle_blobs(
-    store: Store, digests: Iterable[str], complete: Callable[[], None], *, clock: Clock
+    store: Store, digests: Iterable[str], complete: Callable[[], object], *, clock: Clock
 ) -> None:
     """Make sure that content is there and stays; call it right before referring to it.
 

@@ -79,8 +79,7 @@ def _publish(store: MemoryStore, bundle: Path, version: str, at: float) -> None:
     )
 
     def attach_all() -> None:
-        for attachment in attachments:
-            attach(store, packed.index, attachment)
+        attach(store, packed.index, attachments, clock=lambda: at)
 
     push(store, packed, at=at, attach=attach_all)
 

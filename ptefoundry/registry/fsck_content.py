@@ -1,0 +1,119 @@
+"""Reading blobs to see whether they are what their names, and their chunk lists, say."""
+
+import hashlib
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
+
+from ptefoundry.errors import RegistryError, StoreError
+from ptefoundry.registry.chunks import ChunkList, parse_chunk_list
+from ptefoundry.registry.content import read_blob
+from ptefoundry.registry.findings import MIRROR, Finding
+from ptefoundry.registry.names import blob_key
+from ptefoundry.registry.parallel import for_each
+from ptefoundry.registry.references import Edge
+from ptefoundry.registry.store.interface import Store
+from ptefoundry.report import progress
+
+
+@dataclass
+class Altered:
+    """Blobs that are not what they should be."""
+
+    findings: list[Finding] = field(default_factory=list)
+    hashed: int = 0
+    """Blobs that were read in full."""
+
+
+def find_altered(
+    store: Store,
+    sizes: Mapping[bytes, int],
+    lists: Mapping[str, Edge],
+    *,
+    skip: Container[str],
+    deep: bool,
+) -> Altered:
+    """Check chunk lists, and with `deep` every blob.
+
+    Args:
+        store: the registry's.
+        sizes: bytes of each blob by the 32 bytes of its digest.
+        lists: references to chunk lists by the digest of the layer that they are of.
+        skip: digests that were found missing or of a wrong size.
+        deep: whether to read all blobs.
+    """
+    altered = Altered()
+    parsed: dict[str, ChunkList] = {}
+    for layer, edge in lists.items():
+        if edge.target.digest in skip:
+            continue
+        try:
+            parsed[layer] = _read_list(store, edge)
+        except RegistryError as error:
+            altered.findings.append(
+                Finding(
+                    kind="malformed",
+                    key=blob_key(edge.target.digest),
+                    problem=str(error),
+                    remedy=MIRROR,
+                )
+            )
+    if deep:
+        _hash_all(store, sizes, parsed, altered)
+    return altered
+
+
+def _read_list(store: Store, edge: Edge) -> ChunkList:
+    assert edge.chunks_of is not None
+    where = f"{store.url}{blob_key(edge.target.digest)}"
+    return parse_chunk_list(read_blob(store, edge.target), size=edge.chunks_of.size, where=where)
+
+
+def _hash_all(
+    store: Store, sizes: Mapping[bytes, int], lists: Mapping[str, ChunkList], altered: Altered
+) -> None:
+    def check(item: tuple[bytes, int]) -> tuple[int, Finding | None]:
+        digest = f"sha256:{item[0].hex()}"
+        try:
+            problem = _hash_blob(store, digest, item[1], lists.get(digest))
+        except StoreError as error:
+            problem = str(error)
+        if problem is None:
+            return item[1], None
+        remedy = f"delete the object, then {MIRROR}"
+        return item[1], Finding(
+            kind="content", key=blob_key(digest), problem=problem, remedy=remedy
+        )
+
+    with progress("reading blobs", sum(sizes.values())) as advance:
+        for size, finding in for_each(check, sizes.items()):
+            advance(size)
+            altered.hashed += 1
+            if finding is not None:
+                altered.findings.append(finding)
+
+
+def _hash_blob(store: Store, digest: str, size: int, chunks: ChunkList | None) -> str | None:
+    """What is wrong with a blob; None if nothing is."""
+    whole = hashlib.sha256()
+    pieces = [hashlib.sha256() for _ in chunks.sha256] if chunks is not None else []
+    at = 0
+    with store.stream(blob_key(digest), 0, size) as arriving:
+        for piece in arriving:
+            whole.update(piece)
+            if chunks is not None:
+                _hash_pieces(piece, at, chunks.chunk_size, pieces)
+            at += len(piece)
+    if f"sha256:{whole.hexdigest()}" != digest:
+        return f"expected {digest}, found other bytes, sha256:{whole.hexdigest()}"
+    if chunks is not None and tuple(one.hexdigest() for one in pieces) != chunks.sha256:
+        return "expected the digests of its chunk list, found others: the list is not of it"
+    return None
+
+
+def _hash_pieces(piece: bytes, at: int, step: int, pieces: "list[hashlib._Hash]") -> None:
+    view = memoryview(piece)
+    while view:
+        taken = view[: step - at % step]
+        pieces[at // step].update(taken)
+        at += len(taken)
+        view = view[len(taken) :]
