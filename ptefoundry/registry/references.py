@@ -37,8 +37,8 @@ class Edge:
     """Names what refers to it in messages: a version, a channel, a document's digest."""
     is_document: bool
     """Whether it is an index or a manifest, which refers to more."""
-    chunks_of: int | None = None
-    """Bytes of the layer whose chunk list it is."""
+    chunks_of: Descriptor | None = None
+    """The layer whose chunk list it is."""
 
 
 Failed = Callable[[Edge, RegistryError], None]
@@ -163,4 +163,4 @@ def _chunks_edge(layer: Descriptor, *, owner: str, where: str) -> Edge:
             f"and {size!r:.80}"
         )
     target = Descriptor(media_type=CHUNK_LIST_TYPE, digest=digest, size=int(size))
-    return Edge(target, owner, is_document=False, chunks_of=layer.size)
+    return Edge(target, owner, is_document=False, chunks_of=layer)

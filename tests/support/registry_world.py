@@ -328,11 +328,11 @@ class World:
 
     def _yank(self, _actor: Actor, store: ActorsStore, rng: random.Random) -> None:
         version = f"1.{rng.randint(1, max(1, self._next))}.0"
-        if rng.random() < 0.3:
-            unyank(store, NAME, version)
-            return
         time = "2027-01-15T08:00:00Z"
         try:
+            if rng.random() < 0.3:
+                unyank(store, NAME, version)
+                return
             yank(store, Yank(name=NAME, version=version, reason="", time=time, by=""))
         except RegistryError:
             return
