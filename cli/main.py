@@ -14,9 +14,12 @@ from . import (
     cache,
     channels,
     doctor,
+    fsck,
+    gc,
     init,
     inspect,
     keys,
+    mirror,
     plan,
     pull,
     push,
@@ -77,6 +80,9 @@ app.command("rollback")(channels.rollback)
 app.command("log")(channels.log)
 app.command("yank")(versions.yank)
 app.command("unyank")(versions.unyank)
+app.command("gc")(gc.gc)
+app.command("fsck")(fsck.fsck)
+app.command("mirror")(mirror.mirror)
 app.add_typer(cache.app)
 app.add_typer(keys.app)
 app.command("doctor")(doctor.doctor)

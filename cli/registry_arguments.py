@@ -19,6 +19,10 @@ ReferenceArguments = Annotated[
         "name:channel.",
     ),
 ]
+RegistryArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[REGISTRY]", help="file:PATH, s3://bucket/prefix or https://..."),
+]
 NameArguments = Annotated[
     list[str] | None,
     typer.Argument(metavar="[REGISTRY] [NAME]", help="Registry, and a bundle's name."),

@@ -17,7 +17,7 @@ the collector succeed. So no push is lost, whatever is paused or killed:
 
 What is assumed: a request takes effect within `TAKEOVER_S - FENCE_S`, 50 minutes, after
 its process has looked at the clock, or never; and clocks differ by less than
-`LEAST_GRACE_S - TAKEOVER_S`, an hour. docs/adr/0014 has the proof.
+`LEAST_GRACE_S - TAKEOVER_S`, an hour. docs/adr/0017 has the proof.
 """
 
 from collections.abc import Container, Iterator, Sequence

@@ -23,7 +23,7 @@ _COMMANDS = [
     ("registry",),
     ("registry", "init"),
     *((name,) for name in ("push", "ls", "show", "diff", "pull", "promote", "rollback", "log")),
-    *((name,) for name in ("yank", "unyank")),
+    *((name,) for name in ("yank", "unyank", "gc", "fsck", "mirror")),
     ("cache",),
     *(("cache", name) for name in ("ls", "prune", "verify")),
     ("keys",),

@@ -1,0 +1,171 @@
+"""Copying versions and channels from one registry to another, byte for byte.
+
+The order is that of a push: content, then what refers to it, then names. Every blob is
+verified on the way, what the target has is not sent again, and nothing is overwritten.
+So a mirror may be killed and run again, and it brings back blobs that a target has lost.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from ptefoundry.errors import ObjectExistsError, ObjectMissingError, RegistryError
+from ptefoundry.registry.catalog import add_to_catalog, read_catalog
+from ptefoundry.registry.channels import Channel, list_channels
+from ptefoundry.registry.documents import DOCUMENT_LIMIT, Clock
+from ptefoundry.registry.leases import held_lease
+from ptefoundry.registry.mirror_channels import mirror_channel
+from ptefoundry.registry.names import Reference, yank_key
+from ptefoundry.registry.references import root_edge, walk
+from ptefoundry.registry.referrers import list_attached, list_referrers
+from ptefoundry.registry.refs import (
+    VersionRef,
+    check_same_content,
+    create_ref,
+    find_ref,
+    list_refs,
+    look_up_ref,
+)
+from ptefoundry.registry.store.interface import Store
+from ptefoundry.registry.tombstones import settle_blobs
+from ptefoundry.registry.transfer import copy_missing
+from ptefoundry.registry.trust.policy import TrustPolicy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mirrored:
+    """What was copied."""
+
+    versions: tuple[str, ...]
+    """Those that the target did not have."""
+    known: tuple[str, ...]
+    """Those that it had."""
+    channels: dict[str, int]
+    """Records that were added to each channel."""
+    blobs: int
+    bytes: int
+
+
+def mirror(
+    source: Store,
+    target: Store,
+    wanted: Sequence[Reference] = (),
+    *,
+    policy: TrustPolicy | None,
+    clock: Clock,
+) -> Mirrored:
+    """Copy versions and channels.
+
+    Args:
+        source: where from; it is only read.
+        target: the other registry's store.
+        wanted: names (all of their versions and channels), versions, and channels (with
+            the version that they name); none: everything. A source that cannot list,
+            such as a web server, says which versions it has but not which channels.
+        policy: who must have signed the channels' records; None: that is not looked at.
+        clock: seconds since 1970.
+
+    Raises:
+        ConflictError: the target has other content under the name of a version, or
+            another history of a channel.
+        DigestMismatchError: the source sent other bytes than those of a digest.
+        RegistryError: what the source has is malformed, or something is missing.
+        TrustError: a channel's record is not signed as the policy demands.
+    """
+    channels = _choose_channels(source, wanted)
+    refs = _choose_versions(source, wanted)
+    for reference in channels:
+        newest = _channel_of(source, reference, policy).newest()
+        if newest is None:
+            raise RegistryError(f"{source.url}: {reference}: expected a channel, found none")
+        refs.setdefault(
+            f"{reference.name}@{newest.record.version}",
+            find_ref(source, reference.name, newest.record.version),
+        )
+    present = {key: look_up_ref(target, ref.name, ref.version) for key, ref in refs.items()}
+    for key, found in present.items():
+        if found is not None:
+            check_same_content(found, refs[key].digest)
+    copied = [_copy_version(source, target, ref, clock) for ref in refs.values()]
+    records = {
+        str(reference): mirror_channel(
+            _channel_of(source, reference, policy), _channel_of(target, reference, None), target
+        )
+        for reference in channels
+    }
+    return Mirrored(
+        versions=tuple(key for key, found in present.items() if found is None),
+        known=tuple(key for key, found in present.items() if found is not None),
+        channels=records,
+        blobs=sum(blobs for blobs, _ in copied),
+        bytes=sum(size for _, size in copied),
+    )
+
+
+def _choose_channels(source: Store, wanted: Sequence[Reference]) -> list[Reference]:
+    chosen = [reference for reference in wanted if reference.channel is not None]
+    if source.can_list:
+        names = {one.name for one in wanted if one.channel is None and one.version is None}
+        every = list_channels(source)
+        chosen += [one for one in every if not wanted or one.name in names]
+    return list(dict.fromkeys(chosen))
+
+
+def _choose_versions(source: Store, wanted: Sequence[Reference]) -> dict[str, VersionRef]:
+    """Versions by what they are called; those that were removed are left out."""
+    names = {one.name for one in wanted if one.channel is None and one.version is None}
+    chosen = [find_ref(source, one.name, one.version) for one in wanted if one.version is not None]
+    for ref in chosen:
+        if ref.removed is not None:
+            raise RegistryError(f"{source.url}: {ref}: it was removed on {ref.removed}")
+    if names or not wanted:
+        found = [ref for ref in _all_versions(source) if not wanted or ref.name in names]
+        if missing := names - {ref.name for ref in found}:
+            raise RegistryError(
+                f"{source.url}: expected versions of {', '.join(sorted(missing))}, found none"
+            )
+        chosen += [ref for ref in found if ref.removed is None]
+    return {str(ref): ref for ref in chosen}
+
+
+def _all_versions(source: Store) -> list[VersionRef]:
+    if source.can_list:
+        return list_refs(source)
+    listed = read_catalog(source)
+    return [find_ref(source, one.name, one.version or "") for one, _ in listed]
+
+
+def _channel_of(store: Store, reference: Reference, policy: TrustPolicy | None) -> Channel:
+    assert reference.channel is not None
+    return Channel(store, reference.name, reference.channel, policy=policy)
+
+
+def _copy_version(source: Store, target: Store, ref: VersionRef, clock: Clock) -> tuple[int, int]:
+    """Copy what the target lacks of a version; returns how many blobs and bytes that was."""
+    root = root_edge(ref.digest, ref.size, owner=str(ref))
+    blobs = [edge.target for edge in walk(source, [root], subjects={ref.digest})]
+    digests = sorted({blob.digest for blob in blobs})
+    attached = list_referrers(source, ref.digest)
+    label = f"mirror {ref}"
+    with held_lease(target, digests, clock=clock):
+        # Documents come last, so that nothing is there before what it refers to.
+        copied = copy_missing(source, target, blobs[::-1], label=label)
+
+        def complete() -> None:
+            copied.extend(copy_missing(source, target, blobs[::-1], label=label))
+            if attached:
+                list_attached(target, ref.digest, attached)
+
+        settle_blobs(target, digests, complete, clock=clock)
+        there = create_ref(target, ref)
+    _copy_yank(source, target, ref)
+    add_to_catalog(target, there)
+    return len(copied), sum(blob.size for blob in copied)
+
+
+def _copy_yank(source: Store, target: Store, ref: VersionRef) -> None:
+    key = yank_key(ref.name, ref.version)
+    with suppress(ObjectMissingError, ObjectExistsError):
+        data, _ = source.read(key, limit=DOCUMENT_LIMIT)
+        # A reason that the target has of its own stays.
+        target.create(key, data)
