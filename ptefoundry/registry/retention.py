@@ -48,7 +48,7 @@ def choose_old(
     for versions in by_name.values():
         versions.sort(key=lambda ref: version_order(ref.version), reverse=True)
         usable = [ref for ref in versions if (ref.name, ref.version) not in yanked]
-        if len(usable) <= keep:
+        if len(usable) < keep:
             continue
         oldest_kept = versions.index(usable[keep - 1])
         old += [ref for ref in versions[oldest_kept + 1 :] if (ref.name, ref.version) not in named]

@@ -1,0 +1,198 @@
+"""Checking registries: a sound one, and one fault of each kind."""
+
+from collections.abc import Callable
+
+import pytest
+
+from ptefoundry.registry.catalog import read_catalog
+from ptefoundry.registry.channels import Channel
+from ptefoundry.registry.findings import Finding, Report
+from ptefoundry.registry.fsck import check_registry
+from ptefoundry.registry.gc import collect
+from ptefoundry.registry.names import (
+    BLOBS,
+    INDEX_KEY,
+    REFS,
+    blob_key,
+    channel_key,
+    condemned_key,
+    record_key,
+)
+from ptefoundry.registry.refs import find_ref, remove_ref
+from ptefoundry.registry.store.memory import MemoryStore
+from ptefoundry.registry.tombstones import Tombstone
+from support.golden_registry import make_registry
+from support.packed import NAME
+
+NOW = 1_800_000_000.0
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return make_registry()
+
+
+def overwrite(store: MemoryStore, key: str, data: bytes) -> None:
+    store.delete(key)
+    store.create(key, data)
+
+
+def only(report: Report) -> Finding:
+    assert len(report.findings) == 1, report.findings
+    return report.findings[0]
+
+
+def a_layer(store: MemoryStore) -> str:
+    """Key of the largest blob, which is no document."""
+    return max(store.list(BLOBS), key=lambda info: info.size).key
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_sound_registry(store: MemoryStore, deep: bool) -> None:
+    before = {info.key: info.token for info in store.list("")}
+    report = check_registry(store, deep=deep, repair=True)
+    assert report.is_sound
+    assert (report.findings, report.versions, report.channels) == ([], 2, 2)
+    assert report.blobs == len(list(store.list(BLOBS)))
+    assert report.hashed == (report.blobs if deep else 0)
+    assert report.unreferenced == 0
+    assert {info.key: info.token for info in store.list("")} == before
+
+
+def test_missing_blobs_are_named(store: MemoryStore) -> None:
+    key = a_layer(store)
+    store.delete(key)
+    finding = only(check_registry(store))
+    assert (finding.kind, finding.key) == ("missing", key)
+    assert "ptefoundry mirror" in finding.remedy
+
+
+def test_a_missing_index_is_named_once(store: MemoryStore) -> None:
+    key = blob_key(find_ref(store, NAME, "1.1.0").digest)
+    store.delete(key)
+    finding = only(check_registry(store))
+    assert (finding.kind, finding.key) == ("missing", key)
+    assert f"{NAME}@1.1.0 refers to it" in finding.problem
+
+
+def test_short_blobs_are_named(store: MemoryStore) -> None:
+    key = a_layer(store)
+    overwrite(store, key, b"short")
+    finding = only(check_registry(store))
+    assert (finding.kind, finding.key) == ("size", key)
+
+
+def test_flipped_bits_are_found_by_a_deep_check(store: MemoryStore) -> None:
+    key = a_layer(store)
+    data, _ = store.read(key, limit=1 << 24)
+    overwrite(store, key, bytes([data[0] ^ 1]) + data[1:])
+    assert check_registry(store).is_sound
+    report = check_registry(store, deep=True)
+    assert not report.is_sound
+    finding = only(report)
+    assert (finding.kind, finding.key) == ("content", key)
+
+
+def test_flipped_bits_of_documents_are_found_at_once(store: MemoryStore) -> None:
+    key = blob_key(find_ref(store, NAME, "1.1.0").digest)
+    data, _ = store.read(key, limit=1 << 24)
+    overwrite(store, key, data.replace(b"1.1.0", b"1.2.0"))
+    finding = only(check_registry(store))
+    assert (finding.kind, finding.key) == ("malformed", key)
+
+
+def test_the_catalog_is_compared_and_written_anew(store: MemoryStore) -> None:
+    before, _ = store.read(INDEX_KEY, limit=1 << 20)
+    overwrite(store, INDEX_KEY, before.replace(b"@1.1.0", b"@1.7.0"))
+    finding = only(check_registry(store))
+    assert finding.kind == "catalog"
+    assert f"{NAME}@1.1.0, {NAME}@1.7.0" in finding.problem
+    report = check_registry(store, repair=True)
+    assert report.is_sound
+    assert only(report).repaired
+    assert store.read(INDEX_KEY, limit=1 << 20)[0] == before
+    overwrite(store, INDEX_KEY, b"nonsense")
+    assert check_registry(store, repair=True).is_sound
+    assert len(read_catalog(store)) == 2
+
+
+def test_a_pointer_that_was_left_behind_is_moved_on(store: MemoryStore) -> None:
+    key = channel_key(NAME, "stable")
+    newest, _ = store.read(key, limit=1 << 20)
+    overwrite(store, key, store.read(record_key(NAME, "stable", 1), limit=1 << 20)[0])
+    assert only(check_registry(store)).kind == "pointer"
+    assert check_registry(store, repair=True).is_sound
+    assert store.read(key, limit=1 << 20)[0] == newest
+    assert check_registry(store).findings == []
+
+
+def test_gaps_in_a_history_are_named(store: MemoryStore) -> None:
+    store.delete(record_key(NAME, "stable", 2))
+    kinds = {finding.kind: finding for finding in check_registry(store).findings}
+    assert kinds["history"].key == record_key(NAME, "stable", 2)
+    assert set(kinds) == {"history", "malformed"}
+
+
+def test_a_record_behind_a_gap_is_no_secret(store: MemoryStore) -> None:
+    number = len(list(Channel(store, NAME, "stable").history()))
+    data, _ = store.read(record_key(NAME, "stable", number), limit=1 << 20)
+    store.create(record_key(NAME, "stable", number + 2), data)
+    finding = only(check_registry(store))
+    assert (finding.kind, finding.key) == ("history", record_key(NAME, "stable", number + 1))
+
+
+def test_channels_must_name_versions(store: MemoryStore) -> None:
+    found = Channel(store, NAME, "stable").newest()
+    assert found is not None
+    remove_ref(store, find_ref(store, NAME, found.record.version), clock=lambda: NOW)
+    kinds = {finding.kind: finding for finding in check_registry(store).findings}
+    assert kinds["channel"].key == channel_key(NAME, "stable")
+    assert "which was removed on" in kinds["channel"].problem
+
+
+@pytest.mark.parametrize(("state", "sound"), [("condemned", True), ("deleting", False)])
+def test_tombstones_of_blobs_in_use_are_named(store: MemoryStore, state: str, sound: bool) -> None:
+    digest = "sha256:" + a_layer(store).removeprefix(BLOBS)
+    note = Tombstone(digest=digest, state=state, time=NOW)  # type: ignore[arg-type]
+    store.create(condemned_key(digest), note.to_bytes())
+    report = check_registry(store)
+    assert (only(report).kind, report.is_sound) == ("tombstone", sound)
+    collect(store, keep=None, grace_s=72 * 3600, clock=lambda: NOW + 7200)
+    assert check_registry(store).findings == []
+
+
+def test_unreferenced_blobs_are_counted(store: MemoryStore) -> None:
+    store.create(blob_key("sha256:" + "0" * 64), b"12345")
+    report = check_registry(store)
+    assert report.is_sound
+    assert (report.unreferenced, report.unreferenced_bytes) == (1, 5)
+
+
+@pytest.mark.parametrize("key", ["notes.txt", "blobs/sha256/x", "channels/x.json", "refs/x.json"])
+def test_foreign_objects_are_harmless(store: MemoryStore, key: str) -> None:
+    store.create(key, b"")
+    report = check_registry(store)
+    assert report.is_sound
+    assert (only(report).kind, only(report).key) == ("foreign", key)
+
+
+@pytest.mark.parametrize(
+    ("key", "change"),
+    [
+        (f"{REFS}{NAME}/1.0.0.json", lambda data: data.replace(b'"size"', b'"sise"')),
+        (f"{REFS}{NAME}/x.json", lambda _data: b"{}"),
+        ("gc/condemned/" + "0" * 64 + ".json", lambda _data: b"{}"),
+    ],
+)
+def test_malformed_documents_are_named(
+    store: MemoryStore, key: str, change: Callable[[bytes], bytes]
+) -> None:
+    data = store.read(key, limit=1 << 20)[0] if store.head(key) else b""
+    overwrite(store, key, change(data))
+    found = {(finding.kind, finding.key) for finding in check_registry(store).findings}
+    assert ("malformed", key) in found
+
+
+def test_a_registry_without_its_documents(store: MemoryStore) -> None:
+    store.delete("oci-layout")
+    assert only(check_registry(store)).key == "oci-layout"
