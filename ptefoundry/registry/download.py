@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from ptefoundry.errors import DigestMismatchError, RegistryError, StoreError
+from ptefoundry.errors import DigestMismatchError, ObjectMissingError, RegistryError, StoreError
 from ptefoundry.registry.chunks import Chunk, ChunkList
 from ptefoundry.registry.names import blob_key, hex_of
 from ptefoundry.registry.partials import Partial
@@ -105,6 +105,7 @@ class RangeJob:
 
         Raises:
             DigestMismatchError: the store sent a chunk wrong each time.
+            RegistryError: the store has no such blob.
             StoreError: it failed.
         """
         key, end = blob_key(self.blob.digest), self.chunks[-1].end
@@ -112,8 +113,14 @@ class RangeJob:
             if end == 0:
                 self._check_chunk()
                 continue
-            with self.store.stream(key, self._at, end) as pieces:
-                complete = all(self._receive(piece, attempt) for piece in pieces)
+            try:
+                with self.store.stream(key, self._at, end) as pieces:
+                    complete = all(self._receive(piece, attempt) for piece in pieces)
+            except ObjectMissingError as error:
+                raise RegistryError(
+                    f"{self.label}: expected {self.blob.digest}, found no such object; run "
+                    "`ptefoundry fsck`"
+                ) from error
             if complete and self._next < len(self.chunks):
                 raise StoreError(
                     f"{self.label}: expected the bytes up to {end}, the store sent those up to "

@@ -64,9 +64,9 @@ def fetch_blobs(
         label: of the progress.
 
     Raises:
-        StoreError: the store cannot be reached, or lacks a blob.
+        StoreError: the store cannot be reached.
         DigestMismatchError: what it sends is wrong.
-        RegistryError: what is said of a blob contradicts itself.
+        RegistryError: what is said of a blob contradicts itself, or the store lacks it.
         DiskFullError: there is no room.
     """
     wanted = _unique(blobs)
