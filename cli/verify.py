@@ -8,6 +8,7 @@ import typer
 
 from ptefoundry.errors import ConfigError, VerificationError
 
+from .output import JsonOption, print_json
 from .registry_access import EndpointOption, TrustOption, open_access
 from .registry_arguments import ReferenceArguments, split_arguments
 
@@ -32,6 +33,7 @@ def verify(
     ] = False,
     trust: TrustOption = None,
     endpoint_url: EndpointOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Check the workspace's bundle, or a version in a registry.
 
@@ -44,15 +46,20 @@ def verify(
     if arguments:
         if relink or adapter:
             raise ConfigError("--relink and --adapter are for the workspace's bundle alone")
-        _verify_version(arguments, endpoint_url, trust, deep=deep)
+        _verify_version(arguments, endpoint_url, trust, deep=deep, as_json=as_json)
         return
-    if deep:
-        raise ConfigError("--deep is for a version in a registry: name one")
+    if deep or as_json:
+        raise ConfigError("--deep and --json are for a version in a registry: name one")
     _verify_bundle(tuple(adapter or ()), relink=relink)
 
 
 def _verify_version(
-    arguments: list[str], endpoint_url: str | None, trust: Path | None, *, deep: bool
+    arguments: list[str],
+    endpoint_url: str | None,
+    trust: Path | None,
+    *,
+    deep: bool,
+    as_json: bool,
 ) -> None:
     from ptefoundry.registry.check import check_version
     from ptefoundry.registry.names import parse_reference
@@ -63,12 +70,25 @@ def _verify_version(
     access = open_access(address, endpoint_url, trust=trust)
     resolved = access.resolve(parse_reference(text))
     checked = check_version(make_puller(access), resolved, deep=deep)
+    if as_json:
+        print_json(
+            {
+                "name": resolved.name,
+                "version": resolved.version,
+                "blobs": checked.blobs,
+                "bytes": checked.bytes,
+                "deep": deep,
+                "problems": list(checked.problems),
+            }
+        )
     if checked.problems:
         listed = "\n  ".join(checked.problems)
         raise VerificationError(
             f"{resolved}: {len(checked.problems)} of {checked.blobs} blobs are not what they must "
             f"be:\n  {listed}\npush the same bundle again where they are missing"
         )
+    if as_json:
+        return
     what = "every byte is" if deep else "each is there, with the size"
     print(f"{resolved}: {checked.blobs} blobs of {checked.bytes:,} bytes: {what} as published")
 
