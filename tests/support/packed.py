@@ -89,6 +89,14 @@ def replace_file(bundle: Path, path: str, data: bytes) -> None:
     edit_manifest(bundle, note)
 
 
+def retrain(bundle: Path, adapter: str, extra: bytes) -> int:
+    """Give an adapter's program other bytes, `extra` behind its old ones; returns its new size."""
+    path = f"xnnpack/{adapter}.pte"
+    old = (BUNDLE / path).read_bytes()
+    replace_file(bundle, path, old + extra)
+    return len(old) + len(extra)
+
+
 def edit_manifest(bundle: Path, edit: Callable[[dict[str, Any]], None]) -> None:
     """Change a bundle's manifest."""
     path = bundle / "manifest.json"
