@@ -86,7 +86,8 @@ class _Check:
 
         def failed(edge: Edge, error: RegistryError) -> None:
             if edge.target.digest not in reported:
-                self._add("malformed", blob_key(edge.target.digest), str(error), MIRROR)
+                remedy = f"delete the object, then {MIRROR}"
+                self._add("malformed", blob_key(edge.target.digest), str(error), remedy)
 
         roots = [root_edge(ref.digest, ref.size, owner=str(ref)) for ref in refs if not ref.removed]
         for edge in walk(self.store, roots, subjects=inventory.subjects, failed=failed):
