@@ -306,7 +306,7 @@ def test_an_altered_record_is_refused(
 ) -> None:
     registry.move("1.0.0", [signer])
     old = registry.read(channel_key(NAME, "stable"))
-    registry.move("1.1.0")
+    registry.move("1.1.0", [signer])
     new = registry.read(channel_key(NAME, "stable"))
     registry.write(channel_key(NAME, "stable"), new | {"signatures": old["signatures"]})
     assert client.refusal(STABLE, keys=key).startswith("error (untrusted)")
