@@ -96,6 +96,8 @@ def _show(done: "Collected", *, dry_run: bool) -> None:
             print(f"{tally.blobs:>9,} blobs {tally.bytes:>20,} bytes  {meaning}")
     if done.stale_leases:
         print(f"{done.stale_leases} leases of pushes that died are dropped")
+    if done.unfinished:
+        print(f"{done.unfinished} uploads that never ended are dropped")
 
 
 def _undo(store: "Store", *, as_json: bool) -> None:

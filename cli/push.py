@@ -118,6 +118,8 @@ def _show(pushed: "Pushed") -> None:
     sent, known = pushed.sent.sent, pushed.sent.known
     if not pushed.is_new:
         print(f"{pushed.ref} is there already, with the same content ({pushed.ref.digest})")
+        if sent:
+            print(f"{len(sent)} blobs that the store had lost are there again")
         return
     print(f"{pushed.ref} is {pushed.ref.digest}")
     print(

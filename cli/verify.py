@@ -85,7 +85,8 @@ def _verify_version(
         listed = "\n  ".join(checked.problems)
         raise VerificationError(
             f"{resolved}: {len(checked.problems)} of {checked.blobs} blobs are not what they must "
-            f"be:\n  {listed}\npush the same bundle again where they are missing"
+            f"be:\n  {listed}\ndelete what is damaged, then push the same bundle "
+            "again or mirror another registry into this one: both send what is missing"
         )
     if as_json:
         return

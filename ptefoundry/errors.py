@@ -72,6 +72,10 @@ class StoreError(FoundryError):
     exit_code = 4
 
 
+class StoreRefusedError(StoreError):
+    """The store does not let whoever asks do that, and will not the next time either."""
+
+
 class ObjectMissingError(StoreError):
     """The store has no object of that key."""
 

@@ -23,6 +23,19 @@ _LOGIN = (
 )
 _BUSY = "the store is busy and stayed so for several tries: run again later"
 _DAMAGED = "the bytes changed on their way, or in the file while it was sent: run again"
+#: Answers that are the same however often one asks.
+_REFUSALS = frozenset(
+    {
+        "403",
+        "AccessDenied",
+        "ExpiredToken",
+        "InvalidAccessKeyId",
+        "NoSuchBucket",
+        "PermanentRedirect",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+    }
+)
 _ADVICE = {
     "403": f"the credentials may not read it, or it is not there and they may not list: {_LOGIN}",
     "404": "there is no such object: check bucket and key",
@@ -76,18 +89,28 @@ def connect(*, endpoint_url: str | None = None) -> Any:
 
 
 @contextmanager
-def explained(label: str, error_type: type[FoundryError]) -> Iterator[None]:
-    """Turn boto3's errors into `error_type`, with the next step; `label` names the object."""
+def explained(
+    label: str, error_type: type[FoundryError], *, refusal_type: type[FoundryError] | None = None
+) -> Iterator[None]:
+    """Turn boto3's errors into the project's own, with the next step.
+
+    Args:
+        label: names the object.
+        error_type: of errors.
+        refusal_type: of those where asking again is of no use; None: as of the others.
+    """
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
+    refused = refusal_type or error_type
     try:
         yield
     except NoCredentialsError as error:
-        raise error_type(f"{label}: found no S3 credentials; {_LOGIN}") from error
+        raise refused(f"{label}: found no S3 credentials; {_LOGIN}") from error
     except ClientError as error:
         code = error_code(error)
         advice = _ADVICE.get(code, error.response["Error"].get("Message", "see the store's log"))
-        raise error_type(f"{label}: the store answered {code}; {advice}") from error
+        kind = refused if code in _REFUSALS else error_type
+        raise kind(f"{label}: the store answered {code}; {advice}") from error
     except BotoCoreError as error:
         raise error_type(
             f"{label}: the store could not be used ({error}); check the network and "

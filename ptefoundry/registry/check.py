@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ptefoundry.errors import StoreError
-from ptefoundry.registry.content import THREADS
 from ptefoundry.registry.names import blob_key, hex_of
+from ptefoundry.registry.parallel import BLOB_THREADS
 from ptefoundry.registry.pull import Puller
 from ptefoundry.registry.resolve import Resolved
 from ptefoundry.registry.store.interface import Store
@@ -43,7 +43,7 @@ def check_version(puller: Puller, resolved: Resolved, *, deep: bool) -> Checked:
     check = _hash if deep else _measure
     with (
         progress(f"verify {resolved}", len(sizes), unit="blobs") as advance,
-        ThreadPoolExecutor(THREADS) as pool,
+        ThreadPoolExecutor(BLOB_THREADS) as pool,
     ):
         problems = []
         for problem in pool.map(lambda item: check(puller.store, *item), sizes.items()):

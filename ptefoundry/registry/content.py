@@ -10,10 +10,10 @@ from ptefoundry.digest import hash_bytes
 from ptefoundry.errors import ObjectMissingError, RegistryError, StoreError
 from ptefoundry.registry.names import blob_key, hex_of
 from ptefoundry.registry.oci import DOCUMENT_LIMIT, Descriptor
+from ptefoundry.registry.parallel import BLOB_THREADS
 from ptefoundry.registry.store.interface import Store
 from ptefoundry.report import progress
 
-THREADS = 8
 _SMALL_BYTES = 16 << 20
 """Bytes of a file up to which a store sends it by one request."""
 
@@ -74,7 +74,7 @@ def send_blobs(store: Store, blobs: Iterable[Blob], *, label: str) -> Sent:
 
         for blob in sorted(large, key=lambda blob: -blob.size):
             send(blob)
-        with ThreadPoolExecutor(THREADS) as pool:
+        with ThreadPoolExecutor(BLOB_THREADS) as pool:
             list(pool.map(send, small))
     known = tuple(blob for blob in unique if blob.digest not in lacking)
     return Sent(sent=tuple(sent), known=known)
@@ -96,7 +96,7 @@ def find_missing(store: Store, blobs: Sequence[Blob]) -> list[Blob]:
             )
         return found is not None
 
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(BLOB_THREADS) as pool:
         there = pool.map(is_there, blobs)
         return [blob for blob, is_known in zip(blobs, there, strict=True) if not is_known]
 

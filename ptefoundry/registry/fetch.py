@@ -17,9 +17,10 @@ from ptefoundry.registry.disk import check_room
 from ptefoundry.registry.download import ParallelDownload, RangeJob, Tally, WantedBlob, whole
 from ptefoundry.registry.names import blob_key
 from ptefoundry.registry.oci import DOCUMENT_LIMIT
+from ptefoundry.registry.parallel import BLOB_THREADS
 from ptefoundry.registry.partials import Partial
 from ptefoundry.registry.store.interface import Store
-from ptefoundry.registry.workers import THREADS, Attempt, Crew, Patience
+from ptefoundry.registry.workers import Attempt, Crew, Patience
 from ptefoundry.report import Advance, progress
 
 _log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ def fetch_blobs(
     blobs: Iterable[WantedBlob],
     cache: BlobCache,
     *,
-    threads: int = THREADS,
+    threads: int = BLOB_THREADS,
     patience: Patience | None = None,
     label: str = "pulling",
 ) -> Fetched:

@@ -41,6 +41,9 @@ from ptefoundry.registry.store.interface import Store
 from ptefoundry.registry.sweep import LEAST_GRACE_S, Outcome, Sweeper
 from ptefoundry.registry.tombstones import Tombstone, list_tombstones
 
+UNFINISHED_S = 7 * 86400.0
+"""Seconds after which an upload that has not ended is given up."""
+
 
 @dataclass(kw_only=True)
 class Tally:
@@ -62,6 +65,8 @@ class Collected:
     removed: tuple[str, ...]
     """Versions that were given up."""
     stale_leases: int
+    unfinished: int
+    """Uploads that were begun over `UNFINISHED_S` ago; 0 of a dry run."""
     blobs: dict[Outcome, Tally]
     """What became of all blobs."""
 
@@ -124,6 +129,7 @@ def collect(
     return Collected(
         removed=tuple(str(ref) for ref in refs if ref.removed and str(ref) in names),
         stale_leases=_drop_stale(store, leases, now, dry_run=dry_run),
+        unfinished=0 if dry_run else store.drop_unfinished(max(grace_s, UNFINISHED_S)),
         blobs=tallies,
     )
 

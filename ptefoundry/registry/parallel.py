@@ -6,6 +6,8 @@ from itertools import islice
 from typing import TypeVar
 
 THREADS = 16
+BLOB_THREADS = 8
+"""Requests at once where each moves a blob, or a part of one."""
 _BATCH = 64
 """Items taken per thread before the next ones are asked for."""
 _Item = TypeVar("_Item")

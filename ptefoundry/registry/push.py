@@ -48,7 +48,7 @@ def push_version(
     clock: Clock,
     attach: Callable[[], None] = lambda: None,
 ) -> Pushed:
-    """Publish a version.
+    """Publish a version; one that is there with this content gets back what it lacks.
 
     Args:
         store: the registry's.
@@ -64,9 +64,11 @@ def push_version(
     """
     if (found := look_up_ref(store, new.name, new.version)) is not None:
         check_same_content(found, new.index.digest)
+        # What a named version refers to is never garbage, so no lease is needed.
+        sent = send_blobs(store, new.blobs, label=f"push {new.name}@{new.version}")
         attach()
         add_to_catalog(store, found)
-        return Pushed(ref=found, is_new=False, sent=Sent(sent=(), known=new.blobs))
+        return Pushed(ref=found, is_new=False, sent=sent)
     with held_lease(store, [blob.digest for blob in new.blobs], clock=clock):
         sent = send_blobs(store, new.blobs, label=f"push {new.name}@{new.version}")
 

@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ptefoundry.errors import ObjectMissingError, StoreError
+from ptefoundry.errors import ObjectMissingError, StoreError, StoreRefusedError
+from ptefoundry.registry.parallel import BLOB_THREADS
 from ptefoundry.retry import RETRY_DELAYS_S, Tries, jitter
 
-THREADS = 8
-"""Requests at once."""
 _TICK_S = 0.1
+_LASTING = (ObjectMissingError, StoreRefusedError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ class Job(Protocol):
         """Bytes that have arrived, to tell a slow job from one that is stuck."""
 
     def run(self, attempt: Attempt) -> None:
-        """Do all of it; a `StoreError` is tried again unless an object is missing."""
+        """Do all of it; a `StoreError` is tried again unless it is one that lasts."""
 
 
 @dataclass(eq=False)
@@ -102,7 +102,7 @@ class _Task:
 class Crew:
     """Some threads; `run` has them carry out jobs."""
 
-    def __init__(self, threads: int = THREADS, *, patience: Patience | None = None) -> None:
+    def __init__(self, threads: int = BLOB_THREADS, *, patience: Patience | None = None) -> None:
         self._limit = threads
         self._patience = patience or Patience()
         self._changed = threading.Condition()
@@ -224,7 +224,7 @@ class Crew:
             return None
 
     def _try_again(self, task: _Task, failure: Exception) -> None:
-        lasting = isinstance(failure, ObjectMissingError) or not isinstance(failure, StoreError)
+        lasting = isinstance(failure, _LASTING) or not isinstance(failure, StoreError)
         delay = None if lasting else task.tries.delay_s(task.job.position)
         if delay is None:
             self._failure = self._failure or failure

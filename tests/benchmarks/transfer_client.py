@@ -11,9 +11,10 @@ from pathlib import Path
 
 from ptefoundry.digest import hash_bytes
 from ptefoundry.registry.cache import BlobCache
-from ptefoundry.registry.content import THREADS, Blob, blob_of, send_blobs
+from ptefoundry.registry.content import Blob, blob_of, send_blobs
 from ptefoundry.registry.download import WantedBlob
 from ptefoundry.registry.fetch import fetch_blobs
+from ptefoundry.registry.parallel import BLOB_THREADS
 from ptefoundry.registry.store.open import open_store
 
 CONTENTS = "contents.json"
@@ -64,7 +65,7 @@ def boto3_push(bucket: str, prefix: str, folder: Path, target: Path) -> None:
     def upload(name: str) -> None:
         client.upload_file(str(folder / name), bucket, f"{prefix}/{name}")
 
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(BLOB_THREADS) as pool:
         list(pool.map(upload, contents(folder)))
 
 
@@ -78,7 +79,7 @@ def boto3_pull(bucket: str, prefix: str, folder: Path, target: Path) -> None:
     def download(name: str) -> None:
         client.download_file(bucket, f"{prefix}/{name}", str(target / name))
 
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(BLOB_THREADS) as pool:
         list(pool.map(download, contents(folder)))
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from ptefoundry.errors import ObjectMissingError, StoreError
+from ptefoundry.errors import ObjectMissingError, StoreError, StoreRefusedError
 from ptefoundry.registry.store.interface import Advance, ObjectInfo, Store
 
 
@@ -25,6 +25,7 @@ class Fault(Enum):
     LONG = "the body has more bytes than asked for"
     STALL = "the body stops in the middle, for ever"
     REFUSE = "the request fails"
+    FORBID = "the request fails, as it always will"
     MISSING = "the object is said not to be there"
 
 
@@ -118,6 +119,9 @@ class FaultyStore:
     def delete(self, key: str) -> None:
         self.inner.delete(key)
 
+    def drop_unfinished(self, older_than_s: float) -> int:
+        return self.inner.drop_unfinished(older_than_s)
+
     def _begin(self, key: str, start: int, end: int) -> Fault | None:
         request = Request(key, start, end)
         with self._lock:
@@ -127,6 +131,8 @@ class FaultyStore:
     def _refuse(self, fault: Fault | None, key: str) -> None:
         if fault is Fault.REFUSE:
             raise StoreError(f"{self.url}{key}: connection refused, as this test wants it")
+        if fault is Fault.FORBID:
+            raise StoreRefusedError(f"{self.url}{key}: not for you, says this test")
         if fault is Fault.MISSING:
             raise ObjectMissingError(f"{self.url}{key}: there is no such object, says this test")
 

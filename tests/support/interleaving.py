@@ -146,3 +146,6 @@ class ActorsStore:
 
     def delete(self, key: str) -> None:
         self._actor.call("delete", key, lambda: self._store.delete(key))
+
+    def drop_unfinished(self, older_than_s: float) -> int:
+        return self._store.drop_unfinished(older_than_s)

@@ -147,7 +147,7 @@ class FileStore:
                 sync(path.parent)
 
     def drop_unfinished(self, older_than_s: float) -> int:
-        """Remove what killed processes left half-written, if it is older; returns how many."""
+        """See `Store`."""
         removed = 0
         with self._explained(_TEMPORARY), suppress(FileNotFoundError):
             for path in (self.folder / _TEMPORARY).iterdir():

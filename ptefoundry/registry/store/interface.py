@@ -107,3 +107,9 @@ class Store(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is a success."""
+
+    def drop_unfinished(self, older_than_s: float) -> int:
+        """Remove what uploads left that began earlier and never ended; returns how many.
+
+        Whoever is still sending one of them begins again.
+        """

@@ -29,6 +29,10 @@ class ReadOnly:
         """Refuses."""
         self._refuse(key)
 
+    def drop_unfinished(self, older_than_s: float) -> int:  # noqa: ARG002
+        """Refuses."""
+        self._refuse("")
+
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Refuses."""
         raise StoreError(

@@ -156,7 +156,7 @@ class S3Store:
                     raise
 
     def drop_unfinished(self, older_than_s: float) -> int:
-        """Abort multipart uploads below the prefix that began earlier; returns how many."""
+        """See `Store`."""
         return drop_uploads(self.bucket, older_than_s)
 
     def _same(self, key: str, data: bytes) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ptefoundry.digest import hash_bytes
-from ptefoundry.errors import StoreError
+from ptefoundry.errors import StoreError, StoreRefusedError
 from ptefoundry.registry.store.interface import ObjectInfo
 from ptefoundry.registry.store.keys import check_key, headers_of
 from ptefoundry.s3 import error_code, explained
@@ -61,7 +61,7 @@ class Bucket:
 
     def explained(self, key: str) -> AbstractContextManager[None]:
         """Turn boto3's errors into StoreErrors of this object."""
-        return explained(self.url + key, StoreError)
+        return explained(self.url + key, StoreError, refusal_type=StoreRefusedError)
 
     def head(self, key: str) -> ObjectInfo | None:
         """Describe an object, None if there is none."""

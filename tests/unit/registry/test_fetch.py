@@ -253,6 +253,14 @@ def test_failure_that_lasts_is_raised_and_what_arrived_is_kept(
     assert store.sent == bytes_of(large)
 
 
+def test_a_store_that_does_not_let_us_is_asked_once(store: FaultyStore, cache: BlobCache) -> None:
+    blob = put_blob(store, b"text")
+    store.choose = always(Fault.FORBID)
+    with pytest.raises(StoreError, match="not for you"):
+        fetch(store, cache, blob)
+    assert len(store.requests) == 1
+
+
 def test_stream_goes_on_where_it_stopped(store: FaultyStore, cache: BlobCache) -> None:
     data = make_bytes(SIZE)
     blob = put_blob(store, data)

@@ -76,9 +76,17 @@ class Place:
 
 
 class CountingStore(MemoryStore):
-    """Counts listings of blobs."""
+    """Counts listings of blobs; has one upload that never ended."""
 
     listed = 0
+    unfinished_s = 8 * 86400.0
+    """Seconds since the upload began."""
+
+    def drop_unfinished(self, older_than_s: float) -> int:
+        if self.unfinished_s < older_than_s:
+            return 0
+        self.unfinished_s = 0.0
+        return 1
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         self.listed += prefix == BLOBS
@@ -213,6 +221,12 @@ def test_a_lease_keeps_blobs_until_it_expires(place: Place) -> None:
     assert done.stale_leases == 1
     assert place.counts(done) == {"used": 5, "condemned": 1}
     assert list(place.store.list(LEASES)) == []
+
+
+def test_uploads_that_never_ended_are_dropped(place: Place) -> None:
+    assert place.collect(dry_run=True).unfinished == 0
+    assert place.collect().unfinished == 1
+    assert place.collect().unfinished == 0
 
 
 def test_attachments_live_and_go_with_their_version(place: Place) -> None:

@@ -122,6 +122,16 @@ def test_what_is_there_is_not_sent_again(store: MemoryStore) -> None:
     assert {blob.content for blob in following.sent.known} == {b"foundation", b"{}"}
 
 
+def test_what_a_store_has_lost_of_a_version_is_sent_again(store: MemoryStore) -> None:
+    new = new_version("1.0.0", b"foundation", b"red")
+    push(store, new)
+    store.delete(blob_key(blob_of(b"red").digest))
+    again = push(store, new)
+    assert not again.is_new
+    assert [blob.content for blob in again.sent.sent] == [b"red"]
+    assert missing(store, new) == []
+
+
 def test_other_content_is_refused_before_anything_is_sent(store: MemoryStore) -> None:
     push(store, new_version("1.0.0", b"red"))
     before = [info.key for info in store.list("")]

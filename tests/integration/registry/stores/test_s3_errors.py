@@ -18,6 +18,7 @@ from ptefoundry.errors import (
     ObjectExistsError,
     RegistryError,
     StoreError,
+    StoreRefusedError,
 )
 from ptefoundry.registry.store.memory import MemoryStore
 from ptefoundry.registry.store.probe import Capabilities, adapt, probe
@@ -60,24 +61,26 @@ def answer(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 @pytest.mark.parametrize(
-    ("code", "advice"),
+    ("code", "advice", "lasts"),
     [
-        ("AccessDenied", "may not do that: set AWS_PROFILE"),
-        ("ExpiredToken", "log in again"),
-        ("SlowDown", "run again later"),
-        ("NoSuchBucket", "check the name"),
-        ("NotImplemented", "If-None-Match"),
-        ("BadDigest", "changed on their way"),
-        ("Unheard", "as asked"),
+        ("AccessDenied", "may not do that: set AWS_PROFILE", True),
+        ("ExpiredToken", "log in again", True),
+        ("SlowDown", "run again later", False),
+        ("NoSuchBucket", "check the name", True),
+        ("NotImplemented", "If-None-Match", False),
+        ("BadDigest", "changed on their way", False),
+        ("Unheard", "as asked", False),
     ],
 )
 def test_refusals_are_explained(
-    store: S3Store, answer: Callable[..., None], code: str, advice: str
+    store: S3Store, answer: Callable[..., None], code: str, advice: str, *, lasts: bool
 ) -> None:
     answer("PutObject", code, 3)
 
-    with pytest.raises(StoreError, match=f"registry/{KEY}: the store answered {code}; .*{advice}"):
+    text = f"registry/{KEY}: the store answered {code}; .*{advice}"
+    with pytest.raises(StoreError, match=text) as caught:
         store.create(KEY, b"one")
+    assert isinstance(caught.value, StoreRefusedError) is lasts
 
 
 def test_no_credentials(store: S3Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
