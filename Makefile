@@ -95,8 +95,12 @@ $(STAMPS)/torch:
 	@$(BIN)/python -m pip install $(PIP_OPTIONS) $(TORCH)
 	@mkdir -p $(STAMPS) && touch $@
 
+$(STAMPS)/pip: requirements-pip.lock $(STAMPS)/torch
+	@$(BIN)/python -m pip install $(PIP_OPTIONS) --no-deps --require-hashes -r $<
+	@touch $@
+
 # What compiles the runner comes first, so that this can begin while the rest is installed.
-$(STAMPS)/compilers: requirements.lock requirements-build.lock pyproject.toml $(STAMPS)/torch
+$(STAMPS)/compilers: requirements.lock requirements-build.lock pyproject.toml $(STAMPS)/pip
 	@echo "installing the runner's compilers"
 	@awk '/^[a-z]/ {wanted = /^($(COMPILERS))==/} wanted' requirements-build.lock \
 	  | cat requirements.lock - > $(STAMPS)/compilers.lock

@@ -13,6 +13,7 @@ from ptefoundry.report import PROGRESS_VARIABLE, parse_progress
 
 from .dvc_files import check_dvc
 from .failure import explain_failure
+from .stage_forks import fork_server
 from .stage_output import StageListener, StageReader
 
 LOG_FILE = Path(".dvc") / "tmp" / "ptefoundry-build.log"
@@ -56,26 +57,28 @@ def run_stages(
 @contextmanager
 def _dvc_running(root: Path, targets: Sequence[str]) -> Iterator["subprocess.Popen[str]"]:
     """The process of DVC, which does not outlive the block."""
-    with _interruptible_children():
-        dvc = subprocess.Popen(
-            # Unbuffered, so that stages are announced when they start.
-            [sys.executable, "-u", "-m", "dvc", "repro", *targets],
-            cwd=root,
-            env=_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            # Its own group, as DVC itself ignores interrupts while a stage runs: the
-            # stage must be signalled too.
-            process_group=0,
-        )
-    try:
-        yield dvc
-    finally:
-        if dvc.poll() is None:
-            _stop(dvc)
+    with fork_server(root) as (variables, start_forks):
+        with _interruptible_children():
+            dvc = subprocess.Popen(
+                # Unbuffered, so that stages are announced when they start.
+                [sys.executable, "-u", "-m", "dvc", "repro", *targets],
+                cwd=root,
+                env=_environment() | variables,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                # Its own group, as DVC itself ignores interrupts while a stage runs: the
+                # stage must be signalled too.
+                process_group=0,
+            )
+            start_forks(dvc.pid)
+        try:
+            yield dvc
+        finally:
+            if dvc.poll() is None:
+                _stop(dvc)
 
 
 def _environment() -> dict[str, str]:

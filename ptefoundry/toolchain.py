@@ -58,7 +58,17 @@ _IMPORT = re.compile(
 
 _NO_EFFECT = frozenset(
     f"ptefoundry.{name}"
-    for name in ("errors", "graph", "graph_check", "process", "report", "toolchain", "workspace")
+    for name in (
+        "errors",
+        "fork_protocol",
+        "graph",
+        "graph_check",
+        "process",
+        "report",
+        "stages.fork_client",
+        "toolchain",
+        "workspace",
+    )
 )
 
 #: Section -> modules that it imports without using what could change the result.

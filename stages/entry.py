@@ -10,6 +10,8 @@ from ptefoundry.errors import FoundryError
 from ptefoundry.graph_check import check_graph
 from ptefoundry.toolchain import check_toolchain
 
+from .fork_client import run_forked
+
 
 def start(section: str, stage: Callable[[], None]) -> None:
     """Run a stage of the current graph with the pinned toolchain; exit with its error's code.
@@ -19,6 +21,8 @@ def start(section: str, stage: Callable[[], None]) -> None:
     # A thread that waits for another by spinning takes the core from it wherever the machine
     # is busy: several times the CPU and time. OpenMP reads this when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if (code := run_forked(section)) is not None:
+        sys.exit(code)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
         check_graph(Path.cwd())

@@ -102,12 +102,13 @@ def make_reference(
 
     chat = json.loads((base / "tokenizer" / "chat.json").read_text())
     original = load_reference(base_source, adapter_source, base)
-    answers, logits = [], []
-    for prompt in smoke.prompts:
-        tokens = _encode(base / "tokenizer", chat, prompt)
-        logits.append(reference_logits(original, tokens))
-        continuation = greedy(original, tokens, smoke.tokens, chat["eos_token_ids"])
-        answers.append(Answer(prompt=prompt, prompt_tokens=tokens, tokens=continuation))
+    prompts = [_encode(base / "tokenizer", chat, prompt) for prompt in smoke.prompts]
+    logits = [reference_logits(original, tokens) for tokens in prompts]
+    continuations = greedy(original, prompts, smoke.tokens, chat["eos_token_ids"])
+    answers = [
+        Answer(prompt=prompt, prompt_tokens=tokens, tokens=continuation)
+        for prompt, tokens, continuation in zip(smoke.prompts, prompts, continuations, strict=True)
+    ]
     del original
     difference = _conversion_difference(base, adapter, answers, logits)
     if not difference <= TOLERANCE:

@@ -66,25 +66,35 @@ def test_greedy_is_transformers_generate(base, adapter):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = model.generate(input_ids=torch.tensor([TOKENS]), **settings)
-    tokens = greedy(model, TOKENS, 12, [])
+    (tokens,) = greedy(model, [TOKENS], 12, [])
     assert tokens == expected[0, len(TOKENS) :].tolist()
 
 
 def test_greedy_ends_with_the_first_end_token(base, adapter):
     model = load_reference(base.source, adapter, base.canonical)
-    tokens = greedy(model, TOKENS, 12, [])
-    end = next(index for index, token in enumerate(tokens) if token not in tokens[:index])
-    assert greedy(model, TOKENS, 12, [tokens[3]]) == tokens[: tokens.index(tokens[3]) + 1]
-    assert greedy(model, TOKENS, 1, []) == tokens[:1]
-    assert greedy(model, TOKENS, 0, []) == []
-    assert end == 0
+    (tokens,) = greedy(model, [TOKENS], 12, [])
+    assert greedy(model, [TOKENS], 12, [tokens[3]]) == [tokens[: tokens.index(tokens[3]) + 1]]
+    assert greedy(model, [TOKENS], 1, []) == [tokens[:1]]
+    assert greedy(model, [TOKENS], 0, []) == [[]]
+
+
+def test_prompts_answered_together_get_the_answers_that_each_gets_alone(base, adapter):
+    """Of different lengths, ending at different steps, more than are answered at once."""
+    model = load_reference(base.source, adapter, base.canonical)
+    prompts = [TOKENS[:length] for length in (1, 4, 2, 6, 5, 3, 1, 2, 6, 4)]
+    alone = [greedy(model, [prompt], 12, [])[0] for prompt in prompts]
+    assert greedy(model, prompts, 12, []) == alone
+    end = alone[3][2]
+    ended = [answer[: answer.index(end) + 1] if end in answer else answer for answer in alone]
+    assert len({len(answer) for answer in ended}) > 1
+    assert greedy(model, prompts, 12, [end]) == ended
 
 
 def test_prompts_are_not_changed_and_nothing_is_remembered(base):
     model, prompt = load_reference(base.source, None, base.canonical), list(TOKENS)
-    first = greedy(model, prompt, 5, EOS)
+    first = greedy(model, [prompt], 5, EOS)
     assert prompt == TOKENS
-    assert greedy(model, prompt, 5, EOS) == first
+    assert greedy(model, [prompt], 5, EOS) == first
 
 
 @pytest.mark.parametrize("scaling", [{}, LLAMA3_SCALING])

@@ -1,0 +1,134 @@
+"""Forks stages from one process, so that what several of them import is imported once.
+
+    python -m ptefoundry.stages.fork_server SOCKET
+
+`ptefoundry build` starts it and keeps its stdin open; when that closes, it ends. A stage
+connects (`fork_client`), says what it is and hands its files over. The server imports what
+the stage needs and forks; the child is the stage, the client waits for its exit code.
+
+Linux only: elsewhere libraries that have been loaded do not survive a fork.
+"""
+
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from ptefoundry.fork_protocol import LENGTH, SOCKET_VARIABLE, STATUS
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRequest:
+    """A stage to run, as its own process would have run it."""
+
+    module: str
+    arguments: list[str]
+    folder: str
+    environment: dict[str, str]
+    imports: list[str]
+    """Modules to import before forking."""
+    next_imports: list[str]
+    """Modules that stages to come will want, imported while this one runs."""
+    files: tuple[int, ...]
+    """Descriptors for stdin, stdout and stderr."""
+
+    def become(self) -> None:
+        """Be the stage; returns at its end."""
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, file in enumerate(self.files):
+            os.dup2(file, number)
+            os.close(file)
+        os.chdir(self.folder)
+        os.environ.clear()
+        os.environ.update(self.environment)
+        os.environ.pop(SOCKET_VARIABLE, None)
+        sys.argv = [self.module, *self.arguments]
+        runpy.run_module(self.module, run_name="__main__", alter_sys=True)
+
+
+def main() -> None:
+    """Serve until stdin closes, or be a stage that was forked."""
+    path = Path(sys.argv[1])
+    # Ctrl-C is for the stages.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        request = serve(listener, lifeline=sys.stdin.fileno())
+    if request is not None:
+        request.become()
+
+
+def serve(listener: socket.socket, *, lifeline: int) -> StageRequest | None:
+    """Fork stages until `lifeline` can be read.
+
+    Returns:
+        In a forked process what it has to be; None in the server at its end.
+    """
+    while lifeline not in select.select([listener.fileno(), lifeline], [], [])[0]:
+        connection, _ = listener.accept()
+        with connection:
+            request = _receive(connection)
+            if request is None:
+                continue
+            _import_all(request.imports)
+            child = os.fork()
+            if child == 0:
+                return request
+            for file in request.files:
+                os.close(file)
+            attendant = Thread(target=_attend, args=(connection, child))
+            attendant.start()
+            _import_all(request.next_imports)
+            # There must be no other thread at the next fork.
+            attendant.join()
+    return None
+
+
+def _import_all(names: list[str]) -> None:
+    """What cannot be imported the stage itself will complain about."""
+    with suppress(ImportError):
+        for name in names:
+            importlib.import_module(name)
+
+
+def _receive(connection: socket.socket) -> StageRequest | None:
+    """What a client sends; None if it has gone meanwhile."""
+    data, files, _, _ = socket.recv_fds(connection, LENGTH.size, 3)
+    wanted = LENGTH.unpack(data)[0] if len(data) == LENGTH.size else 0
+    text = b""
+    while len(text) < wanted and (piece := connection.recv(wanted - len(text))):
+        text += piece
+    if not text or len(text) < wanted:
+        for file in files:
+            os.close(file)
+        return None
+    fields: dict[str, Any] = json.loads(text)
+    return StageRequest(**fields, files=tuple(files))
+
+
+def _attend(connection: socket.socket, child: int) -> None:
+    """Tell the client how the child ends; end the child if the client is gone."""
+    pidfd = os.pidfd_open(child)
+    try:
+        if pidfd not in select.select([connection.fileno(), pidfd], [], [])[0]:
+            os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+    finally:
+        os.close(pidfd)
+    # A client that was killed wants no answer.
+    with suppress(BrokenPipeError, ConnectionResetError):
+        connection.sendall(STATUS.pack(os.waitstatus_to_exitcode(status)))
+
+
+if __name__ == "__main__":
+    main()

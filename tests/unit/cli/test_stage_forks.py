@@ -1,0 +1,155 @@
+"""Stages that are forked from one process behave as if each were its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ptefoundry.cli.stage_forks import fork_server
+from ptefoundry.fork_protocol import SOCKET_VARIABLE
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="stages are forked on Linux alone")
+
+STAGE = """\
+import os, signal, sys, time
+from ptefoundry.stages import fork_client
+
+fork_client._IMPORTS = {"convert": ("slow_import",)}
+fork_client._NEXT_IMPORTS = {"convert": ("later_import", "there_is_no_such_module")}
+code = fork_client.run_forked("convert")
+if code is not None:
+    sys.exit(code)
+try:
+    exec(compile(sys.argv[1], 'stage', 'exec'))
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+    sys.exit(5)
+"""
+NOTE_IMPORT = "open('imports', 'a').write(f'{__name__} {os.getpid()}\\n')"
+
+Run = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / ".dvc" / "tmp").mkdir(parents=True)
+    (tmp_path / "stage.py").write_text(STAGE)
+    for name in ("slow_import", "later_import"):
+        (tmp_path / f"{name}.py").write_text(f"import os\n{NOTE_IMPORT}\n")
+    return tmp_path
+
+
+@pytest.fixture
+def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """Starts stages in a process group for which a server forks."""
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    with (
+        fork_server(folder) as (variables, start),
+        subprocess.Popen(["sleep", "1000"], process_group=0) as leader,
+    ):
+        start(leader.pid)
+        address = Path(variables[SOCKET_VARIABLE])
+        while not address.exists():
+            time.sleep(0.01)
+
+        def run(code: str, **environment: str) -> "subprocess.Popen[str]":
+            return subprocess.Popen(
+                [sys.executable, "-m", "stage", code],
+                cwd=folder,
+                env={**os.environ, **variables, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                process_group=leader.pid,
+            )
+
+        yield run
+        leader.kill()
+
+
+def server_pids(folder: Path) -> set[int]:
+    """Processes that imported something."""
+    return {int(line.split()[1]) for line in (folder / "imports").read_text().splitlines()}
+
+
+def test_a_stage_has_its_own_files_folder_arguments_and_environment(run: Run, folder: Path) -> None:
+    code = "print(sys.argv[1:], os.getcwd(), os.environ['MARK']); print('oh', file=sys.stderr)"
+    found = run(code, MARK="here")
+    out, err = found.communicate()
+    assert out == f"{[code]} {folder} here\n"
+    assert err == "oh\n"
+    assert found.returncode == 0
+
+
+def test_it_is_forked_and_does_not_ask_to_be_forked_again(run: Run, folder: Path) -> None:
+    code = f"print(os.getppid(), {SOCKET_VARIABLE!r} in os.environ)"
+    out, _ = run(code).communicate()
+    (server,) = server_pids(folder)
+    assert out == f"{server} False\n"
+
+
+def test_what_stages_import_is_imported_once(run: Run, folder: Path) -> None:
+    for code in ("import slow_import", *["import slow_import, later_import"] * 2):
+        assert run(code).wait() == 0
+    found = [line.split()[0] for line in (folder / "imports").read_text().splitlines()]
+    assert found == ["slow_import", "later_import"]
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("sys.exit(7)", 7),
+        ("raise ValueError", 1),
+        ("os.kill(os.getpid(), signal.SIGKILL)", 128 + signal.SIGKILL),
+    ],
+)
+def test_the_exit_code_is_the_stages(run: Run, code: str, expected: int) -> None:
+    assert run(code).wait() == expected
+
+
+def test_an_interrupt_of_the_group_ends_the_stage_before_its_client(run: Run) -> None:
+    found = run("print('ready', flush=True); time.sleep(1000)")
+    assert found.stdout is not None
+    assert found.stdout.readline() == "ready\n"
+    os.killpg(os.getpgid(found.pid), signal.SIGINT)
+    assert found.communicate()[0] == "interrupted\n"
+    assert found.returncode == 5
+
+
+def test_a_stage_ends_when_its_client_is_killed(run: Run) -> None:
+    found = run("print(os.getpid(), flush=True); time.sleep(1000)")
+    assert found.stdout is not None
+    assert int(found.stdout.readline()) != found.pid
+    found.kill()
+    # Both have the pipe, so this ends when the stage is gone too.
+    assert found.communicate()[0] == ""
+
+
+def test_a_stage_runs_by_itself_where_there_is_no_server(run: Run, folder: Path) -> None:
+    found = run("print(os.getpid())", **{SOCKET_VARIABLE: str(folder / "none")})
+    assert found.communicate()[0] == f"{found.pid}\n"
+
+
+def test_the_server_ends_with_the_build(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    with fork_server(folder) as (variables, start):
+        start(os.getpgrp())
+        address = Path(variables[SOCKET_VARIABLE])
+        while not address.exists():
+            time.sleep(0.01)
+        group = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+        servers = [pid for pid in group if "fork_server" in cmdline(pid)]
+        assert len(servers) == 1
+    assert cmdline(servers[0]) == ""
+    assert not address.parent.exists()
+
+
+def cmdline(pid: str) -> str:
+    path = Path(f"/proc/{pid}/cmdline")
+    return path.read_text() if path.exists() else ""
