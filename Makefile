@@ -105,7 +105,7 @@ $(STAMPS)/compilers: requirements.lock requirements-build.lock pyproject.toml $(
 	@awk '/^[a-z]/ {wanted = /^($(COMPILERS))==/} wanted' requirements-build.lock \
 	  | cat requirements.lock - > $(STAMPS)/compilers.lock
 	@$(BIN)/python -m pip install $(PIP_OPTIONS) --no-deps --require-hashes -r $(STAMPS)/compilers.lock
-	@$(BIN)/python -m pip install $(PIP_OPTIONS) --no-deps --no-build-isolation -e .
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install $(PIP_OPTIONS) --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(STAMPS)/build: requirements-build.lock $(STAMPS)/compilers
