@@ -14,6 +14,7 @@ from ruamel.yaml.comments import CommentedMap
 
 from ptefoundry.adapter.names import check_name
 from ptefoundry.base.sources import parse_source
+from ptefoundry.coreml.params import CoremlParams
 from ptefoundry.digest import parse_sha256
 from ptefoundry.errors import ConfigError
 from ptefoundry.schemes import Schemes, parse_embedding_scheme, parse_linear_scheme
@@ -98,6 +99,8 @@ class BackendParams:
     """`backends`: one section for each kind of program to build."""
 
     xnnpack: XnnpackParams
+    coreml: CoremlParams | None = None
+    """None: not built."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -194,6 +197,7 @@ def _check_values(path: Path, document: CommentedMap, params: Params) -> None:
     _check_dtype(where, params.backends.xnnpack)
     _check_embedding(where, params.backends.xnnpack)
     _check_linears(where, params.backends.xnnpack)
+    _check_coreml(where, params)
     _check_smoke(where, params)
 
 
@@ -252,6 +256,19 @@ def _check_linears(where: Any, xnnpack: XnnpackParams) -> None:
             raise ConfigError(
                 f"{where('backends', 'xnnpack', field)}: expected {also}{error}"
             ) from error
+
+
+def _check_coreml(where: Any, params: Params) -> None:
+    coreml = params.backends.coreml
+    if coreml is None:
+        return
+    if (problem := coreml.find_problem()) is not None:
+        field, expected = problem
+        raise ConfigError(f"{where('backends', 'coreml', field)}: expected {expected}")
+    # Here, because it needs the name of the base's variant, and that module needs this one.
+    from ptefoundry.coreml.methods import list_methods
+
+    list_methods(params.adapters, multifunction=coreml.multifunction, where=where("adapters"))
 
 
 def _check_smoke(where: Any, params: Params) -> None:

@@ -1,0 +1,1 @@
+"""CoreML programs: the base and all adapters as methods of one `.pte`."""
