@@ -13,7 +13,7 @@ from ptefoundry.workspace import Workspace, find_workspace
 
 from .base import fetched_adapter, load_base_config
 from .sources import Pinned, parse_typed_source
-from .targets import backend_names
+from .targets import COMPILE_COREML, COREML, backend_names, coreml_methods
 
 
 def fit_source(workspace: Workspace, params: Params, source: str) -> tuple[Pinned, tuple[str, ...]]:
@@ -54,7 +54,7 @@ def _find_base(here: Path) -> tuple[Path, ModelConfig | None, str | None]:
 
 def new_stages(workspace: Workspace, params: Params, name: str) -> str:
     """What the next build will do for a new adapter, as text."""
-    backends = backend_names(params)
+    backends = [name for name in backend_names(params) if name != COREML]
     links = ", ".join(f"link@{backend}-{name}" for backend in backends)
     foundations = (
         workspace.artifacts / "foundation" / backend / FOUNDATION_FILE for backend in backends
@@ -64,4 +64,7 @@ def new_stages(workspace: Workspace, params: Params, name: str) -> str:
         if all(path.is_file() for path in foundations)
         else "the foundation is built first, as it is not yet"
     )
-    return f"`ptefoundry build` will run {links} and the smoke runs of {name}; {kept}"
+    text = f"`ptefoundry build` will run {links} and the smoke runs of {name}; {kept}"
+    if methods := coreml_methods(params):
+        text += f"; {COMPILE_COREML} compiles its one program with {len(methods)} methods anew"
+    return text

@@ -15,6 +15,9 @@ from ptefoundry.toolchain import TOOLCHAIN_FILE
 from .changes import describe_changes
 from .dvc_files import check_dvc
 
+REDEFINED = "its command changed"
+"""Reason of a stage that dvc.yaml defines otherwise than when it ran last."""
+
 
 class GraphError(BuildError):
     """DVC cannot make sense of dvc.yaml."""
@@ -107,7 +110,7 @@ def _reasons(
     to_come = [out.def_path for other in before for out in other.outs]
     for entry in status:
         if isinstance(entry, str):
-            yield "its command changed" if entry == "changed command" else entry
+            yield REDEFINED if entry == "changed command" else entry
         else:
             yield from _changed_files(entry, to_come)
 

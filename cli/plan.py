@@ -38,6 +38,11 @@ def _show(planned: "Plan") -> None:
     for row in planned.templates or ():
         place = f"template in {row.found_in}" if row.found_in else "compiles a template (minutes)"
         print(f"{', '.join(row.needed_by)}: {place}")
+    if planned.compiled_methods:
+        print(
+            f"coreml: compiles the one program anew, all {len(planned.compiled_methods)} methods "
+            f"(minutes each): {', '.join(planned.compiled_methods)}"
+        )
     for path in planned.removes:
         print(f"{path} would be removed: its adapter is no longer in params.yaml")
     if running:

@@ -7,13 +7,14 @@ from typing import Any
 
 from ptefoundry.errors import InputError
 from ptefoundry.graph import GRAPH_FILE, graph_text
-from ptefoundry.params import load_params
+from ptefoundry.params import Params, load_params
 from ptefoundry.toolchain import current_toolchain
 from ptefoundry.workspace import Workspace
 
-from .graph import GraphError, PlannedStage, plan_stages
+from .graph import REDEFINED, GraphError, PlannedStage, plan_stages
 from .leftovers import find_leftovers
-from .stage_names import stage_descriptions
+from .stage_names import redefined_stages, stage_descriptions
+from .targets import COMPILE_COREML, coreml_methods
 from .template_list import TemplateRow, list_rows
 
 
@@ -29,6 +30,8 @@ class Plan:
     """Files and folders of adapters that are gone, relative to the workspace."""
     templates: tuple[TemplateRow, ...] | None
     """What programs are linked from, as base and adapters were converted last; None: not yet."""
+    compiled_methods: tuple[str, ...]
+    """Methods of the CoreML program that are compiled, which are all or none."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -38,6 +41,7 @@ class Plan:
             "new_graph": self.new_graph,
             "removes": list(self.removes),
             "templates": rows,
+            "compiled_methods": list(self.compiled_methods),
         }
 
 
@@ -51,14 +55,22 @@ def plan_build(workspace: Workspace) -> Plan:
     root, params = workspace.root, load_params(workspace.root)
     graph, text = root / GRAPH_FILE, graph_text(params)
     new_graph = not graph.is_file() or graph.read_text() != text
+    stages = _plan_new_graph(root, graph, text) if new_graph else _plan_graph(root)
     return Plan(
-        stages=_plan_new_graph(root, text) if new_graph else _plan_graph(root),
+        stages=stages,
         new_graph=new_graph,
         removes=tuple(
             path.relative_to(root).as_posix() for path in find_leftovers(workspace, params)
         ),
         templates=plan_templates(workspace),
+        compiled_methods=_compiled_methods(params, stages),
     )
+
+
+def _compiled_methods(params: Params, stages: tuple[PlannedStage, ...]) -> tuple[str, ...]:
+    """An adapter is a method of the program: a new or changed one compiles it anew."""
+    would_run = any(stage.name == COMPILE_COREML and stage.would_run for stage in stages)
+    return coreml_methods(params) if would_run else ()
 
 
 def plan_templates(workspace: Workspace) -> tuple[TemplateRow, ...] | None:
@@ -74,7 +86,7 @@ def _plan_graph(root: Path) -> tuple[PlannedStage, ...]:
     return plan_stages(root, current_toolchain())
 
 
-def _plan_new_graph(root: Path, text: str) -> tuple[PlannedStage, ...]:
+def _plan_new_graph(root: Path, graph: Path, text: str) -> tuple[PlannedStage, ...]:
     """Stages of the graph to come: those that DVC knows, and new ones by name."""
     try:
         known = {stage.name: stage for stage in _plan_graph(root)}
@@ -82,11 +94,15 @@ def _plan_new_graph(root: Path, text: str) -> tuple[PlannedStage, ...]:
         # Whatever is there, the build writes it anew.
         known = {}
     names = stage_descriptions(text)
+    redefined = redefined_stages(graph.read_text(), text) if known else set()
     planned = []
     for name, description in names.items():
         stage = known.get(name) or PlannedStage(
             name=name, description=description, reasons=("new in the graph",), after=()
         )
         after = tuple(other for other in stage.after if other in names)
-        planned.append(dataclasses.replace(stage, after=after))
+        reasons = stage.reasons
+        if name in redefined and REDEFINED not in reasons:
+            reasons = (*reasons, REDEFINED)
+        planned.append(dataclasses.replace(stage, after=after, reasons=reasons))
     return tuple(planned)

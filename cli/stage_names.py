@@ -17,6 +17,26 @@ def stage_descriptions(graph: str) -> dict[str, str]:
     }
 
 
+def redefined_stages(before: str, after: str) -> set[str]:
+    """Stages of both texts that one of them defines otherwise.
+
+    That its group has other members changes no stage.
+    """
+    old, new = _definitions(before), _definitions(after)
+    return {name for name in old.keys() & new.keys() if old[name] != new[name]}
+
+
+def _definitions(graph: str) -> dict[str, Any]:
+    stages = YAML(typ="safe").load(graph)["stages"]
+    found = {}
+    for group, stage in stages.items():
+        items = stage.get("foreach", {})
+        for name, template in _expand(group, stage):
+            own = {key: value for key, value in template.items() if key != "matrix"}
+            found[name] = (own, items.get(name.removeprefix(f"{group}@")))
+    return found
+
+
 def _expand(group: str, stage: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     if "foreach" in stage:
         for key in stage["foreach"]:

@@ -7,11 +7,27 @@ from ptefoundry.errors import ConfigError
 from ptefoundry.params import Params
 from ptefoundry.workspace import BASE_VARIANT
 
+COMPILE_COREML = "compile-coreml"
+"""The stage that compiles all methods of the CoreML program."""
+COREML = "coreml"
+"""The backend whose variants are methods of one program."""
+
 
 def backend_names(params: Params) -> tuple[str, ...]:
     """The backends that params.yaml builds for."""
     names = (field.name for field in dataclasses.fields(params.backends))
     return tuple(name for name in names if getattr(params.backends, name) is not None)
+
+
+def coreml_methods(params: Params) -> tuple[str, ...]:
+    """All methods of the CoreML program; none if there is no such backend."""
+    from ptefoundry.coreml.methods import list_methods
+
+    coreml = params.backends.coreml
+    if coreml is None:
+        return ()
+    methods = list_methods(params.adapters, multifunction=coreml.multifunction)
+    return tuple(method.name for method in methods)
 
 
 def find_targets(
@@ -41,6 +57,8 @@ def find_targets(
 
 def smoke_stage(backend: str, adapter: str) -> str:
     """The stage that proves one variant."""
+    if backend == COREML:
+        return f"smoke-coreml@{adapter}"
     if adapter == BASE_VARIANT:
         return f"smoke-base@{backend}"
     return f"smoke@{backend}-{adapter}"

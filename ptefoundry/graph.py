@@ -51,6 +51,7 @@ def graph_text(params: Params) -> str:
         local_adapters=local,
         remote_adapters=[name for name in adapters if name not in local],
         backends=["xnnpack"],
+        coreml=params.backends.coreml is not None,
         quantized=params.backends.xnnpack.schemes.any,
         shared=" --shared" if params.backends.xnnpack.templates == "shared" else "",
     )

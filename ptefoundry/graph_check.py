@@ -12,7 +12,10 @@ from ptefoundry.files import write_text
 
 _MEMORY = Path(".dvc") / "tmp" / "ptefoundry-graph"
 _GRAPH, _PARAMS = "dvc.yaml", "params.yaml"
-_CODE = ("graph.py", "params.py", "schemes.py", "templates/dvc.yaml.j2")
+_CODE = (
+    *("graph.py", "params.py", "schemes.py", "templates/dvc.yaml.j2"),
+    *("coreml/params.py", "coreml/methods.py"),
+)
 
 
 def check_graph(root: Path) -> None:

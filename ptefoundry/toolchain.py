@@ -46,6 +46,11 @@ _SECTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "compile": (("lowering.compile",), ("executorch", "torch", "torchao")),
     "foundation": (("stages.foundation",), ("executorch", "numpy", "torch", "torchao")),
     "link": (("stages.signatures", "stages.link"), ()),
+    "compile-coreml": (
+        ("stages.compile_coreml",),
+        ("coremltools", "executorch", "numpy", "protobuf", "safetensors", "torch", "torchao"),
+    ),
+    "smoke-coreml": (("stages.smoke_coreml",), ("executorch", "safetensors", "torch")),
     "runner": (("stages.build_runner",), ("cmake", "executorch", "ninja", "torch")),
     "smoke": (("stages.smoke",), ()),
     # Its manifest says what the programs were exported with.

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from ptefoundry.bundle import coreml
 from ptefoundry.bundle.manifest import (
     EXPORTER,
     MANIFEST_FILE,
@@ -48,7 +49,7 @@ def assemble_bundle(workspace: Workspace, params: Params, into: Path) -> None:
                 name: _origin(adapter.source, adapter.digest)
                 for name, adapter in sorted(params.adapters.items())
             },
-            backends={_BACKEND: _describe_backend(workspace, params)},
+            backends=_describe_backends(workspace, params),
             files=tuple(_list_files(folder)),
             variants=tuple(variants),
         )
@@ -68,7 +69,7 @@ def _place_files(workspace: Workspace, params: Params, folder: Path) -> list[Var
     place(foundation / FOUNDATION_FILE, folder / _BACKEND / FOUNDATION_FILE)
     for name, program in programs.items():
         place(program, folder / _BACKEND / f"{name}.pte")
-    return [
+    variants = [
         Variant(
             backend=_BACKEND,
             adapter=name,
@@ -78,9 +79,24 @@ def _place_files(workspace: Workspace, params: Params, folder: Path) -> list[Var
         )
         for name in programs
     ]
+    if params.backends.coreml is None:
+        return variants
+    placed = coreml.place_program(
+        workspace, sorted(params.adapters), params.backends.coreml, folder
+    )
+    # In the order that registries give them: by backend, the base first.
+    return [*placed, *variants]
 
 
-def _describe_backend(workspace: Workspace, params: Params) -> dict[str, object]:
+def _describe_backends(workspace: Workspace, params: Params) -> dict[str, dict[str, object]]:
+    backends = {_BACKEND: _describe_xnnpack(workspace, params)}
+    if params.backends.coreml is not None:
+        described = coreml.describe_backend(sorted(params.adapters), params.backends.coreml)
+        backends[coreml.BACKEND] = described
+    return backends
+
+
+def _describe_xnnpack(workspace: Workspace, params: Params) -> dict[str, object]:
     """The options, what became of the base's weights with them, and what exported them."""
     foundation = load_foundation(workspace.artifacts / "foundation" / _BACKEND)
     return asdict(params.backends.xnnpack) | {
