@@ -18,6 +18,7 @@ from ptefoundry.coreml.merging import ConvertedPart
 from ptefoundry.coreml.methods import Method
 from ptefoundry.coreml.params import CoremlParams
 from ptefoundry.files import place
+from ptefoundry.lowering.shortcuts import SHORTCUTS, shortcuts
 
 if TYPE_CHECKING:
     from executorch.exir.backend.compile_spec_schema import CompileSpec
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 BACKEND = "CoreMLBackend"
 """Name of the delegate."""
+#: Those that keep the bytes; without generated code coremltools writes others.
+_SHORTCUTS = tuple(name for name in SHORTCUTS if name != "code_on_demand")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +60,6 @@ def lower_method(
     from executorch.backends.apple.coreml.partition import CoreMLPartitioner
     from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
-    with torch.no_grad():
-        exported = torch.export.export(model, example)
-    layout = read_layout(exported.call_spec.in_spec, exported.call_spec.out_spec)
     parts: list[ConvertedPart] = []
 
     def keep(converted: Any) -> None:
@@ -68,7 +68,10 @@ def lower_method(
     partitioner = CoreMLPartitioner(
         compile_specs=_compile_specs(params), take_over_mutable_buffer=False
     )
-    with _converting(keep):
+    with _converting(keep), shortcuts([partitioner], _SHORTCUTS):
+        with torch.no_grad():
+            exported = torch.export.export(model, example)
+        layout = read_layout(exported.call_spec.in_spec, exported.call_spec.out_spec)
         edge = to_edge_transform_and_lower(
             {method.name: exported},
             partitioner=[partitioner],
