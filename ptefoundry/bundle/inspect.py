@@ -5,6 +5,8 @@
 (928064, 538157440)
 """
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -102,9 +104,9 @@ class VariantReport:
     program: str
     data: tuple[str, ...]
     own_bytes: int
-    """Of the program, which no other variant uses."""
+    """Of the program; 0 if it is other variants' too."""
     shared_bytes: int
-    """Of the data files."""
+    """Of the data files, and of a program that variants share as its methods."""
     own_keys: int
     """Tensors that the program loads from itself."""
     shared_keys: dict[str, int]
@@ -202,6 +204,7 @@ def inspect_bundle(folder: Path) -> BundleReport:
     # All variants of a backend share a data file: each is read once.
     names = sorted({name for variant in manifest.variants for name in variant.data})
     data = {name: read_ptd(folder / name) for name in names}
+    users = Counter(variant.program for variant in manifest.variants)
     return BundleReport(
         path=str(folder),
         name=manifest.name,
@@ -209,7 +212,7 @@ def inspect_bundle(folder: Path) -> BundleReport:
         base=manifest.base,
         adapters=manifest.adapters,
         variants=tuple(
-            _describe_variant(variant, read_pte(folder / variant.program), data)
+            _describe_variant(variant, read_pte(folder / variant.program), data, users)
             for variant in manifest.variants
         ),
         weights={
@@ -256,8 +259,9 @@ def _describe_tensors(entries: tuple[NamedData, ...]) -> tuple[TensorReport, ...
 
 
 def _describe_variant(
-    variant: Variant, program: Program, data: dict[str, DataFile]
+    variant: Variant, program: Program, data: dict[str, DataFile], users: Mapping[str, int]
 ) -> VariantReport:
+    own_program = users[variant.program] == 1
     needs = frozenset().union(*(method.needs for method in program.methods))
     own = needs - program.needs
     shared = {name: program.needs & data[name].keys for name in variant.data}
@@ -266,8 +270,9 @@ def _describe_variant(
         adapter=variant.adapter,
         program=variant.program,
         data=variant.data,
-        own_bytes=program.size,
-        shared_bytes=sum(data[name].size for name in variant.data),
+        own_bytes=program.size if own_program else 0,
+        shared_bytes=sum(data[name].size for name in variant.data)
+        + (0 if own_program else program.size),
         own_keys=len(own),
         shared_keys={name: len(keys) for name, keys in shared.items()},
         missing_keys=tuple(sorted(program.needs.difference(*shared.values()))),
