@@ -79,6 +79,7 @@ def lower_method(
         )
     program = edge.exported_program(method.name)
     remove_breaks(program)
+    _let_go_of_tensors(program)
     del exported, edge
     # Cycles of the graphs hold copies of constants.
     gc.collect()
@@ -98,6 +99,43 @@ def delegates(program: "ExportedProgram") -> Iterator[Any]:
     for node in program.graph_module.graph.nodes:
         if node.target == executorch_call_delegate:
             yield getattr(program.graph_module, node.args[0].target)
+
+
+def _let_go_of_tensors(program: "ExportedProgram") -> None:
+    """Replace what delegates were converted from: it would stay for every method.
+
+    Of the delegates' own programs only types and shapes are asked for from here on, and the
+    calling program keeps what it uses itself. A table that two partitions use was even
+    copied for one of them.
+    """
+    used = _used_constants(program)
+    for one in (program, *(delegate.original_module for delegate in delegates(program))):
+        for tensors in (one.state_dict, one.constants):
+            for name, tensor in tensors.items():
+                if one is not program or name not in used:
+                    tensors[name] = _without_data(tensor)
+
+
+def _used_constants(program: "ExportedProgram") -> set[str]:
+    """Names of tensors that a program passes to something."""
+    used = {node.name for node in program.graph.nodes if node.op == "placeholder" and node.users}
+    return {
+        spec.target
+        for spec in program.graph_signature.input_specs
+        if spec.target is not None and spec.arg.name in used
+    }
+
+
+def _without_data(tensor: Any) -> Any:
+    """A tensor of one number that looks like this one; anything else as it is."""
+    import torch
+
+    if type(tensor) not in (torch.Tensor, torch.nn.Parameter) or tensor.numel() < 2:
+        return tensor
+    hollow = torch.zeros((), dtype=tensor.dtype).expand(tensor.shape)
+    if isinstance(tensor, torch.nn.Parameter):
+        return torch.nn.Parameter(hollow, requires_grad=False)
+    return hollow
 
 
 def _compile_specs(params: CoremlParams) -> "list[CompileSpec]":
