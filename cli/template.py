@@ -1,13 +1,22 @@
 """`ptefoundry template`: listing, sharing and verifying compiled program templates."""
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ptefoundry.errors import ArtifactError, ConfigError
 
 from .output import JsonOption, print_json, print_table
+from .registry_access import EndpointOption, open_access
+
+if TYPE_CHECKING:
+    from ptefoundry.lowering.store import TemplateStore
+    from ptefoundry.registry.templates import RegistryTemplates
+
+_ADDRESS = "(?:file|s3|https?):"
+"""What a registry's address begins with."""
 
 app = typer.Typer(
     name="template",
@@ -47,46 +56,70 @@ def list_templates(*, as_json: JsonOption = False) -> None:
 
 @app.command("push")
 def push(
-    folder: Annotated[
-        Path | None,
-        typer.Argument(help="Where to; the workspace's own `templates`, to commit, if left out."),
+    place: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[FOLDER|REGISTRY]",
+            help="Where to; the workspace's own `templates`, to commit, if left out.",
+        ),
     ] = None,
+    *,
+    endpoint_url: EndpointOption = None,
 ) -> None:
-    """Copy the templates that the workspace was built with to a folder."""
-    from ptefoundry.lowering.store import TemplateStore, workspace_stores
+    """Copy the templates that the workspace was built with to a folder or registry."""
+    from ptefoundry.lowering.store import workspace_stores
     from ptefoundry.lowering.template import load_template
     from ptefoundry.workspace import find_workspace
 
     from .template_list import built_templates
 
     workspace = find_workspace(Path.cwd())
-    store = TemplateStore(folder) if folder else workspace_stores(workspace.root)[0]
-    for built in built_templates(workspace):
-        print(f"{built.name}: {store.add(load_template(built))}")
+    built = built_templates(workspace)
+    store = _open(place, endpoint_url) if place else workspace_stores(workspace.root)[0]
+    for folder in built:
+        print(f"{folder.name}: {store.add(load_template(folder))}")
 
 
 @app.command("pull")
 def pull(
-    folder: Annotated[Path, typer.Argument(help="A folder that `push` wrote to.")],
+    place: Annotated[
+        str,
+        typer.Argument(
+            metavar="FOLDER|REGISTRY", help="A folder or registry that `push` wrote to."
+        ),
+    ],
+    *,
+    endpoint_url: EndpointOption = None,
 ) -> None:
-    """Copy the templates that the workspace needs from a folder into its own `templates`."""
-    from ptefoundry.lowering.store import TemplateStore, workspace_stores
+    """Copy the templates that the workspace needs into its own `templates`."""
+    from ptefoundry.lowering.store import workspace_stores
     from ptefoundry.workspace import find_workspace
 
     from .template_list import needed_templates
 
     workspace = find_workspace(Path.cwd())
-    store, own = TemplateStore(folder), workspace_stores(workspace.root)[0]
+    store, own = _open(place, endpoint_url), workspace_stores(workspace.root)[0]
     needed = needed_templates(workspace)
     found = {key: template for key in needed if (template := store.find(key))}
     if not found:
         raise ArtifactError(
-            f"{folder}: expected templates of this workspace, found none of "
+            f"{place}: expected templates of this workspace, found none of "
             f"{', '.join(key[:16] for key in needed)}; they are of other options, adapters or "
             "another toolchain: `ptefoundry build` compiles them"
         )
     for key, template in found.items():
         print(f"{', '.join(needed[key])}: {own.add(template)}")
+
+
+def _open(place: str, endpoint_url: str | None) -> "TemplateStore | RegistryTemplates":
+    """The templates of a registry's address, or of a folder."""
+    if re.match(_ADDRESS, place):
+        from ptefoundry.registry.templates import RegistryTemplates
+
+        return RegistryTemplates(open_access(place, endpoint_url).store)
+    from ptefoundry.lowering.store import TemplateStore
+
+    return TemplateStore(Path(place))
 
 
 @app.command("verify")

@@ -13,6 +13,7 @@ from ptefoundry.registry.names import (
     LEASES,
     REFERRERS,
     REFS,
+    TEMPLATES,
     YANKS,
 )
 from ptefoundry.registry.store.interface import Store
@@ -22,6 +23,7 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 _RECORD = re.compile(rf"{CHANNELS}(?P<label>[^/]+/[^/]+)/(?P<number>[0-9]{{8}})\.json")
 _POINTER = re.compile(rf"{CHANNELS}(?P<label>[^/]+/[^/]+)\.json")
 _NAMED = re.compile(rf"(?:{REFS}|{YANKS})[^/]+/[^/]+\.json|{LEASES}[^/]+\.json")
+_TEMPLATE = re.compile(rf"{TEMPLATES}[0-9a-f]{{64}}/[a-z]+\.(?:json|bin)")
 
 
 @dataclass
@@ -75,7 +77,7 @@ def _sort_in(found: Inventory, key: str, size: int) -> bool:
         if key.startswith(REFS):
             found.refs.append(key)
     else:
-        return False
+        return _TEMPLATE.fullmatch(key) is not None
     return True
 
 

@@ -10,6 +10,7 @@ yanks/<name>/<version>.json               why a version should not be used
 referrers/sha256/<hex>.json               what is attached to a manifest
 leases/<id>.json                          pushes under way
 gc/condemned/<hex>.json                   blobs that nothing refers to
+templates/<hex>/<file>                    program templates that builders share
 """
 
 import re
@@ -20,6 +21,7 @@ from ptefoundry.errors import ConfigError, RegistryError
 LAYOUT_KEY, INDEX_KEY, CONFIG_KEY = "oci-layout", "index.json", "registry.json"
 BLOBS, REFS, CHANNELS, YANKS = "blobs/sha256/", "refs/", "channels/", "yanks/"
 REFERRERS, LEASES, CONDEMNED = "referrers/sha256/", "leases/", "gc/condemned/"
+TEMPLATES = "templates/"
 
 _NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 _NAME_LENGTH = 64
@@ -106,6 +108,16 @@ def version_order(version: str) -> tuple[object, ...]:
         (0, int(part), "") if part.isdigit() else (1, 0, part) for part in match["pre"].split(".")
     )
     return (*numbers, 0, parts)
+
+
+def template_key(key: str, file: str) -> str:
+    """Key of a file of a program template.
+
+    Args:
+        key: of the template's recipe, 64 hex digits.
+        file: its name; "" for the beginning of all.
+    """
+    return f"{TEMPLATES}{key}/{file}"
 
 
 def blob_key(digest: str) -> str:

@@ -10,13 +10,21 @@ from typer.testing import CliRunner, Result
 from ptefoundry.cli.main import app
 from ptefoundry.cli.planning import plan_templates
 from ptefoundry.cli.template_list import needed_templates
-from ptefoundry.errors import AdapterError, ArtifactError, ConfigError, FoundryError
+from ptefoundry.errors import (
+    AdapterError,
+    ArtifactError,
+    ConfigError,
+    FoundryError,
+    RegistryError,
+)
 from ptefoundry.files import write_json
 from ptefoundry.lowering import compile as compiling
 from ptefoundry.lowering.store import TemplateStore, workspace_stores
 from ptefoundry.lowering.template import load_template, save_template
 from ptefoundry.lowering.templates import list_recipes
 from ptefoundry.params import load_params
+from ptefoundry.registry.registry import init_registry
+from ptefoundry.registry.store.file import FileStore
 from ptefoundry.toolchain import describe_section
 from ptefoundry.workspace import Workspace
 from support.golden_template import SIGNATURE, TEMPLATES, write_adapter
@@ -105,8 +113,9 @@ def test_a_shared_template_has_room_for_all_adapters(converted: Workspace) -> No
     assert needed_templates(converted)[key] == ("blue", "red")
 
 
+@pytest.mark.parametrize("kind", ["folder", "registry"])
 def test_push_and_pull_carry_templates_to_another_workspace(
-    converted: Workspace, tmp_path: Path
+    converted: Workspace, tmp_path: Path, kind: str
 ) -> None:
     own, cache = workspace_stores(converted.root)
     key = _keep(converted, cache, SIGNATURE)
@@ -114,14 +123,25 @@ def test_push_and_pull_carry_templates_to_another_workspace(
     found = cache.find(key)
     assert found is not None
     save_template(found, built)
-    shared = TemplateStore(tmp_path / "shared")
-    assert "some-name" in _invoke("push", shared.folder).stdout
-    assert list(shared.keys()) == [key]
-    assert "blue, red" in _invoke("pull", shared.folder).stdout
+    place, shared = str(tmp_path / "shared"), tmp_path / "shared"
+    if kind == "registry":
+        place, shared = f"file:{tmp_path / 'registry'}", tmp_path / "registry" / "templates"
+        init_registry(FileStore(tmp_path / "registry"))
+    assert "some-name" in _invoke("push", place).stdout
+    assert list(TemplateStore(shared).keys()) == [key]
+    assert "blue, red" in _invoke("pull", place).stdout
     assert list(own.keys()) == [key]
     shutil.rmtree(own.folder)
     _invoke("push")
     assert list(own.keys()) == [key]
+
+
+def test_push_to_what_is_no_registry_is_refused(converted: Workspace, tmp_path: Path) -> None:
+    save_template(
+        load_template(TEMPLATES / "adapter"), converted.artifacts / "compile" / "xnnpack" / "some"
+    )
+    with pytest.raises(RegistryError, match="expected a registry"):
+        _invoke("push", f"file:{tmp_path}")
 
 
 def test_pull_says_what_it_did_not_find(converted: Workspace, tmp_path: Path) -> None:
