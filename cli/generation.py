@@ -11,8 +11,10 @@ from ptefoundry.bundle.manifest import Variant, load_manifest
 from ptefoundry.errors import ArtifactError, ConfigError
 from ptefoundry.workspace import Workspace, find_workspace
 
+from .coreml_run import run_coreml
 from .runner import find_runner
 
+COREML = "coreml"
 _OPTIONS = (
     *("max_new_tokens", "temperature", "top_p", "seed", "threads"),
     *("packed_cache", "packed_cache_max_bytes"),
@@ -67,6 +69,8 @@ def run_bundle(
         raise ArtifactError(f"{folder}: expected a bundle, found none; run `ptefoundry build`")
     manifest = load_manifest(folder)
     variants = [manifest.variant(backend, adapter) for adapter in dict.fromkeys(adapters)]
+    if backend == COREML:
+        return run_coreml(folder, variants, generation)
     runner = find_runner(workspace)
     others = []
     if generation.is_dialogue:

@@ -50,7 +50,8 @@ def run(  # noqa: PLR0913  one parameter for each option
 ) -> None:
     """Answer prompts, or chat, with a bundle.
 
-    Uses the C++ runner. Without --adapter the base answers. A chat switches to any
+    Uses the C++ runner; for --backend coreml, on a Mac, ExecuTorch's Python runtime, which
+    answers prompts greedily. Without --adapter the base answers. A chat switches to any
     adapter of the bundle with /adapter NAME, and a request of --serve-stdio names one.
     """
     from .generation import Generation, run_bundle

@@ -102,7 +102,7 @@ def make_reference(
 
     chat = json.loads((base / "tokenizer" / "chat.json").read_text())
     original = load_reference(base_source, adapter_source, base)
-    prompts = [_encode(base / "tokenizer", chat, prompt) for prompt in smoke.prompts]
+    prompts = [encode_prompt(base / "tokenizer", chat, prompt) for prompt in smoke.prompts]
     logits = [reference_logits(original, tokens) for tokens in prompts]
     continuations = greedy(original, prompts, smoke.tokens, chat["eos_token_ids"])
     answers = [
@@ -147,7 +147,7 @@ def load_answers(folder: Path) -> Reference:
         ) from error
 
 
-def _encode(tokenizer: Path, chat: dict[str, Any], prompt: str) -> list[int]:
+def encode_prompt(tokenizer: Path, chat: dict[str, Any], prompt: str) -> list[int]:
     """Token ids of a first user message in the chat template, or of the bare prompt."""
     from tokenizers import Tokenizer
 

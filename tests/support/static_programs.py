@@ -1,8 +1,7 @@
 """Static programs that run on Linux: the model of a CoreML program, lowered to no backend."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ptefoundry.base.config import load_config
 from ptefoundry.coreml.adapted import adapted
@@ -12,9 +11,6 @@ from ptefoundry.coreml.methods import list_methods
 from ptefoundry.coreml.params import CoremlParams
 from ptefoundry.coreml.program import prepare_model
 from ptefoundry.coreml.static_model import torch_dtype
-
-if TYPE_CHECKING:
-    import torch
 
 
 def write_portable_program(
@@ -39,18 +35,3 @@ def write_portable_program(
         compile_config=EdgeCompileConfig(_check_ir_validity=False),
     )
     into.write_bytes(edge.to_executorch().buffer)
-
-
-def runtime_call(program: Path) -> "Callable[[str, list[torch.Tensor]], list[torch.Tensor]]":
-    """What computes a program's methods in ExecuTorch's runtime."""
-    from executorch.runtime import Runtime
-
-    loaded = Runtime.get().load_program(program)
-    methods = {}
-
-    def call(name: str, inputs: "list[torch.Tensor]") -> "list[torch.Tensor]":
-        if name not in methods:
-            methods[name] = loaded.load_method(name)
-        return [output.clone() for output in methods[name].execute(inputs)]
-
-    return call

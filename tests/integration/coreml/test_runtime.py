@@ -5,11 +5,12 @@ The CoreML delegate runs on Apple's systems only; the same model without a deleg
 
 import torch
 
+from ptefoundry.coreml.answering import runtime_call
 from ptefoundry.coreml.driver import StaticDriver
 from ptefoundry.coreml.params import CoremlParams
 from ptefoundry.lowering.pte import read_pte
 from support.adapter_parity import TOKENS, TOLERANCE, difference, make_base, our_logits
-from support.static_programs import runtime_call, write_portable_program
+from support.static_programs import write_portable_program
 
 
 def test_each_adapter_s_method_answers_as_the_adapter(llama, tmp_path):
@@ -19,7 +20,8 @@ def test_each_adapter_s_method_answers_as_the_adapter(llama, tmp_path):
     )
     path = tmp_path / "portable.pte"
     write_portable_program(base.canonical, {"red": adapters["red"]}, params, path)
-    program, call = read_pte(path), runtime_call(path)
+    program = read_pte(path)
+    call = runtime_call(program)
     assert {*program.entry_points} == {"forward", "red"}
     for name, folder in (("base", None), ("red", adapters["red"])):
         driver = StaticDriver(program.constants, call, adapter=name)
@@ -33,7 +35,7 @@ def test_prefill_and_decode_share_their_caches(tmp_path):
     path = tmp_path / "portable.pte"
     write_portable_program(base.canonical, {}, params, path)
     called: list[str] = []
-    call = runtime_call(path)
+    call = runtime_call(read_pte(path))
 
     def noted(method: str, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
         called.append(method)

@@ -1,0 +1,148 @@
+"""Answers of a CoreML program in ExecuTorch's runtime, as an app gets them.
+
+Core ML is part of Apple's systems, and so is what ExecuTorch's delegate needs. The same
+methods without a delegate run everywhere, which tests make use of.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ptefoundry.coreml.driver import StaticDriver
+from ptefoundry.errors import ArtifactError, ConfigError, MissingToolError
+from ptefoundry.lowering.pte import Program, read_pte
+from ptefoundry.model.parity import encode_prompt
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spoken:
+    """An answer and what it took."""
+
+    adapter: str
+    prompt: str
+    prompt_tokens: int
+    tokens: list[int]
+    text: str
+    prefill_s: float
+    decode_s: float
+    """Of all tokens but the first."""
+
+
+def answer_prompts(
+    program: Path,
+    tokenizer: Path,
+    adapters: Sequence[str],
+    prompts: Sequence[str],
+    *,
+    max_new_tokens: int | None = None,
+    raw: bool = False,
+) -> Iterator[Spoken]:
+    """Answer prompts with adapters of one program, which is loaded once.
+
+    Args:
+        program: the `.pte`.
+        tokenizer: folder with `tokenizer.json` and `chat.json`.
+        adapters: names, `base` for the base alone.
+        prompts: each is answered by each adapter, from an empty context, greedily.
+        max_new_tokens: most tokens of an answer; None: as many as the context has room for.
+        raw: leave out the chat template.
+
+    Raises:
+        ConfigError: the program has no such adapter, or a prompt is too long.
+        ArtifactError: the program or tokenizer is damaged.
+        MissingToolError: this system has no backend that the program needs.
+    """
+    from tokenizers import Tokenizer
+
+    content = read_pte(program)
+    call = runtime_call(content)
+    chat = _read_chat(tokenizer)
+    words = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
+    template = chat | {"first": None} if raw else chat
+    for adapter in adapters:
+        for prompt in prompts:
+            driver = StaticDriver(content.constants, call, adapter=adapter)
+            ids = encode_prompt(tokenizer, template, prompt)
+            room = driver.context - len(ids)
+            if room < 1:
+                raise ConfigError(
+                    f"--prompt: expected less than the context of {driver.context} tokens, found "
+                    f"{len(ids)}"
+                )
+            count = min(room, max_new_tokens or room)
+            yield _speak(driver, adapter, prompt, (ids, count, chat["eos_token_ids"]), words.decode)
+
+
+def runtime_call(
+    program: Program,
+) -> "Callable[[str, list[torch.Tensor]], list[torch.Tensor]]":
+    """What computes a program's methods in ExecuTorch's runtime; each is loaded when called.
+
+    Raises:
+        MissingToolError: this system has no backend that the program needs.
+    """
+    from executorch.runtime import Runtime
+
+    runtime = Runtime.get()
+    for backend in sorted({one.backend for way in program.methods for one in way.delegates}):
+        if not runtime.backend_registry.is_available(backend):
+            raise MissingToolError(
+                f"{program.path}: expected ExecuTorch's {backend}, found "
+                f"{', '.join(runtime.backend_registry.registered_backend_names)}; Core ML runs on "
+                "Apple's systems alone: run it on a Mac, with the locked requirements"
+            )
+    loaded, methods = runtime.load_program(program.path), dict[str, Any]()
+
+    def call(name: str, inputs: "list[torch.Tensor]") -> "list[torch.Tensor]":
+        if name not in methods:
+            methods[name] = loaded.load_method(name)
+        # The runtime's own buffers, which the next call overwrites.
+        return [output.clone() for output in methods[name].execute(inputs)]
+
+    return call
+
+
+def _speak(
+    driver: StaticDriver,
+    adapter: str,
+    prompt: str,
+    wanted: tuple[list[int], int, list[int]],
+    decode: Callable[[list[int]], str],
+) -> Spoken:
+    ids, count, eos_ids = wanted
+    start = time.perf_counter()
+    tokens = [int(driver.read(ids).argmax())]
+    first = time.perf_counter()
+    if tokens[0] not in eos_ids and count > 1:
+        tokens += driver.answer(tokens, count - 1, eos_ids)
+    return Spoken(
+        adapter=adapter,
+        prompt=prompt,
+        prompt_tokens=len(ids),
+        tokens=tokens,
+        text=decode([token for token in tokens if token not in eos_ids]),
+        prefill_s=first - start,
+        decode_s=time.perf_counter() - first,
+    )
+
+
+def _read_chat(tokenizer: Path) -> dict[str, Any]:
+    path = tokenizer / "chat.json"
+    try:
+        chat: dict[str, Any] = json.loads(path.read_text())
+        if {"first", "trim_user", "eos_token_ids"} <= chat.keys():
+            return chat
+    except (OSError, ValueError) as error:
+        raise ArtifactError(
+            f"{path}: expected the bundle's chat format ({error}); build or pull it again"
+        ) from error
+    raise ArtifactError(
+        f"{path}: expected first, trim_user and eos_token_ids, found {', '.join(sorted(chat))}; "
+        "build or pull the bundle again"
+    )
