@@ -38,7 +38,7 @@ demo:  ## build the demo bundle, publish it, pull it back and let its adapters a
 
 .PHONY: test
 test: setup-test setup-clients system-packages  ## run all tests
-	@pytest -n auto --maxprocesses 4 --dist loadfile tests/e2e tests/integration tests/unit
+	@pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder tests/e2e tests/integration tests/unit
 
 .PHONY: lint
 lint: setup-test  ## check style, types and the direction of imports
