@@ -11,16 +11,12 @@ from ptefoundry.fork_protocol import LENGTH, SOCKET_VARIABLE, STATUS
 
 _TENSORS = ("torch", "safetensors.torch")
 _PEFT = (*_TENSORS, "transformers.models.auto.modeling_auto", "peft")
-#: Section -> modules that take its stages long to import, in the order to import them.
+#: Section -> modules that take its stages long to import, in the order to import them. Not
+#: compiling, which happens once in a build and imports nothing where templates are there.
 _IMPORTS: dict[str, tuple[str, ...]] = {
     "convert": _TENSORS,
     "reference": _PEFT,
     "quantize": (*_TENSORS, "executorch.exir", "torchao"),
-    "compile": (
-        *_TENSORS,
-        "executorch.exir",
-        "executorch.backends.xnnpack.partition.xnnpack_partitioner",
-    ),
 }
 #: Section -> the same of the stages that will follow: what was converted needs a reference.
 _NEXT_IMPORTS = {"convert": _PEFT}
