@@ -64,10 +64,7 @@ def push(  # noqa: PLR0913  one parameter for each option
     if target is not None:
         check_move(target, move)
     elif access.policy is not None and not access.signers:
-        print_note(
-            f"warning: {packed.name}@{version} is not signed: clients with this trust policy will "
-            "refuse it until it is pushed again with --key"
-        )
+        _warn_unsigned(packed)
     record = _record(packed) if bundle is None else None
     pushed = publish(
         access.store,
@@ -78,9 +75,7 @@ def push(  # noqa: PLR0913  one parameter for each option
         by=actor(),
         clock=time.time,
     )
-    moved = None
-    if target is not None:
-        moved = follow_push(access.store, target, version, move)
+    moved = follow_push(access.store, target, version, move) if target is not None else None
     if as_json:
         print_json(
             _describe(pushed) | ({"channel": channel, "number": moved.number} if moved else {})
@@ -89,6 +84,13 @@ def push(  # noqa: PLR0913  one parameter for each option
     _show(pushed)
     if moved is not None:
         print(f"{packed.name}:{channel} is {moved.version} (number {moved.number})")
+
+
+def _warn_unsigned(packed: "PackedVersion") -> None:
+    print_note(
+        f"warning: {packed.name}@{packed.version} is not signed: clients with this trust policy "
+        "will refuse it until it is pushed again with --key"
+    )
 
 
 def _record(packed: "PackedVersion") -> "BuildRecord":

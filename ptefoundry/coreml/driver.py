@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ptefoundry.coreml.inputs import NO_INPUT
+from ptefoundry.coreml.inputs import NO_INPUT, Layout
 from ptefoundry.coreml.methods import (
     ADAPTERS,
     CACHE_SHAPE,
@@ -32,16 +32,11 @@ Call = Callable[[str, "list[torch.Tensor]"], "Sequence[torch.Tensor]"]
 
 @dataclass(frozen=True, kw_only=True)
 class _MethodSpec:
-    """One method and its numbers of inputs and outputs."""
+    """One method, how many tokens it reads, and its numbers of inputs and outputs."""
 
     name: str
     length: int
-    tokens: int
-    mask: int
-    cosines: int
-    sines: int
-    last_token: int
-    caches: tuple[tuple[int, int, int, int], ...]
+    layout: Layout
 
 
 class StaticDriver:
@@ -74,7 +69,7 @@ class StaticDriver:
         angles = torch.arange(self.context).view(-1, 1) * frequencies
         self._cosines, self._sines = torch.cos(angles).to(dtype), torch.sin(angles).to(dtype)
         # Of each layer keys and values, [1, kv_heads, cache, head_dim].
-        layers = range(len(self._methods[0].caches))
+        layers = range(len(self._methods[0].layout.caches))
         self._caches = [[torch.zeros(shape, dtype=dtype) for _ in "kv"] for _ in layers]
         self._cache_length, self._dtype, self._call = shape[2], dtype, call
         self.position = 0
@@ -116,7 +111,9 @@ class StaticDriver:
         outputs = self._call(method.name, self._inputs(method, tokens))
         self._keep(method, outputs, len(tokens))
         self.position += len(tokens)
-        logits = outputs[0] if method.last_token != NO_INPUT else outputs[0][:, len(tokens) - 1]
+        logits = (
+            outputs[0] if method.layout.last_token != NO_INPUT else outputs[0][:, len(tokens) - 1]
+        )
         return logits.reshape(-1).float()
 
     def _check_room(self, count: int) -> None:
@@ -130,18 +127,18 @@ class StaticDriver:
     def _inputs(self, method: _MethodSpec, tokens: Sequence[int]) -> "list[torch.Tensor]":
         import torch
 
-        length, count = method.length, len(tokens)
+        length, count, layout = method.length, len(tokens), method.layout
         # Positions of padding do not matter: nothing attends to it.
         positions = (self.position + torch.arange(length)).clamp(max=self.context - 1)
         named = {
-            method.tokens: torch.tensor([[*tokens, *[0] * (length - count)]], dtype=torch.int32),
-            method.mask: self._mask(length),
-            method.cosines: self._cosines[positions],
-            method.sines: self._sines[positions],
-            method.last_token: torch.tensor([count - 1]),
+            layout.tokens: torch.tensor([[*tokens, *[0] * (length - count)]], dtype=torch.int32),
+            layout.mask: self._mask(length),
+            layout.cosines: self._cosines[positions],
+            layout.sines: self._sines[positions],
+            layout.last_token: torch.tensor([count - 1]),
         }
         for (keys, _, values, _), (cached_keys, cached_values) in zip(
-            method.caches, self._caches, strict=True
+            layout.caches, self._caches, strict=True
         ):
             named |= {keys: cached_keys, values: cached_values}
         named.pop(NO_INPUT, None)
@@ -160,7 +157,7 @@ class StaticDriver:
         """Put new keys and values into the caches, as far as there is room."""
         end = min(self.position + count, self._cache_length)
         count = end - self.position
-        for (_, keys, _, values), cached in zip(method.caches, self._caches, strict=True):
+        for (_, keys, _, values), cached in zip(method.layout.caches, self._caches, strict=True):
             for number, cache in zip((keys, values), cached, strict=True):
                 cache[:, :, self.position : end] = outputs[number][:, :, :count]
 
@@ -179,12 +176,14 @@ def _find_methods(constants: Constants, adapter: str) -> tuple[_MethodSpec, ...]
             _MethodSpec(
                 name=constants[role_constant(role, "methods")][adapters.index(adapter)],
                 length=int(constants[role_constant(role, "input_len")][0]),
-                tokens=tokens,
-                mask=mask,
-                cosines=cosines,
-                sines=sines,
-                last_token=last_token,
-                caches=tuple(zip(numbers, numbers, numbers, numbers, strict=True)),
+                layout=Layout(
+                    tokens=tokens,
+                    mask=mask,
+                    cosines=cosines,
+                    sines=sines,
+                    last_token=last_token,
+                    caches=tuple(zip(numbers, numbers, numbers, numbers, strict=True)),
+                ),
             )
         )
     return tuple(specs)

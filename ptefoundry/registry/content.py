@@ -5,12 +5,13 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from ptefoundry.digest import hash_bytes
 from ptefoundry.errors import ObjectMissingError, RegistryError, StoreError
 from ptefoundry.registry.names import blob_key, hex_of
 from ptefoundry.registry.oci import DOCUMENT_LIMIT, Descriptor
-from ptefoundry.registry.parallel import BLOB_THREADS
+from ptefoundry.registry.parallel import BLOB_THREADS, for_each
 from ptefoundry.registry.store.interface import Store
 from ptefoundry.report import progress
 
@@ -26,6 +27,9 @@ class Blob:
     """`sha256:<hex>`"""
     size: int
     content: Path | bytes
+
+
+_Sized = TypeVar("_Sized", Blob, Descriptor)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,25 +84,24 @@ def send_blobs(store: Store, blobs: Iterable[Blob], *, label: str) -> Sent:
     return Sent(sent=tuple(sent), known=known)
 
 
-def find_missing(store: Store, blobs: Sequence[Blob]) -> list[Blob]:
+def find_missing(store: Store, blobs: Sequence[_Sized]) -> list[_Sized]:
     """The blobs that a store lacks.
 
     Raises:
         StoreError: one is there with another size.
     """
 
-    def is_there(blob: Blob) -> bool:
+    def is_there(blob: _Sized) -> bool:
         found = store.head(blob_key(blob.digest))
         if found is not None and found.size != blob.size:
             raise StoreError(
                 f"{store.url}{found.key}: expected {blob.size} bytes, found {found.size}; the "
-                "store has damaged it: run `ptefoundry fsck`"
+                "store has damaged it: delete the object and run this again"
             )
         return found is not None
 
-    with ThreadPoolExecutor(BLOB_THREADS) as pool:
-        there = pool.map(is_there, blobs)
-        return [blob for blob, is_known in zip(blobs, there, strict=True) if not is_known]
+    there = for_each(is_there, blobs)
+    return [blob for blob, is_known in zip(blobs, there, strict=True) if not is_known]
 
 
 def read_blob(store: Store, descriptor: Descriptor) -> bytes:

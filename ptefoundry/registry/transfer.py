@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ptefoundry.digest import hash_bytes
-from ptefoundry.errors import DigestMismatchError, ObjectMissingError, RegistryError, StoreError
+from ptefoundry.errors import DigestMismatchError, ObjectMissingError, RegistryError
+from ptefoundry.registry.content import find_missing
 from ptefoundry.registry.names import blob_key, hex_of
 from ptefoundry.registry.oci import Descriptor
 from ptefoundry.registry.parallel import for_each
@@ -31,8 +32,7 @@ def copy_missing(
         DigestMismatchError: the source sent other bytes than those of its digest.
     """
     unique = list({blob.digest: blob for blob in blobs}.values())
-    there = for_each(lambda blob: _is_there(target, blob), unique)
-    missing = [blob for blob, known in zip(unique, there, strict=True) if not known]
+    missing = find_missing(target, unique)
     small = [blob for blob in missing if blob.size <= _SMALL_BYTES]
     with progress(label, sum(blob.size for blob in missing)) as advance:
         for size in for_each(lambda blob: _copy_small(source, target, blob), small):
@@ -42,16 +42,6 @@ def copy_missing(
                 _copy_large(source, target, blob)
                 advance(blob.size)
     return missing
-
-
-def _is_there(store: Store, blob: Descriptor) -> bool:
-    found = store.head(blob_key(blob.digest))
-    if found is not None and found.size != blob.size:
-        raise StoreError(
-            f"{store.url}{found.key}: expected {blob.size} bytes, found {found.size}; the store "
-            "has damaged it: delete the object and run this again"
-        )
-    return found is not None
 
 
 def _copy_small(source: Store, target: Store, blob: Descriptor) -> int:
