@@ -6,7 +6,7 @@ from ptefoundry.errors import ConfigError, RegistryError
 from ptefoundry.registry.catalog import read_catalog, rebuild_catalog
 from ptefoundry.registry.findings import MIRROR, Finding, Kind, Report
 from ptefoundry.registry.fsck_channels import check_channels
-from ptefoundry.registry.fsck_content import find_altered
+from ptefoundry.registry.fsck_content import check_compressed, find_altered
 from ptefoundry.registry.fsck_keys import Inventory, take_inventory
 from ptefoundry.registry.names import (
     CONFIG_KEY,
@@ -105,6 +105,9 @@ class _Check:
         altered = find_altered(self.store, everything, lists, skip=reported, deep=self.deep)
         self.report.findings += altered.findings
         self.report.hashed = altered.hashed
+        self.report.findings += check_compressed(
+            self.store, inventory.compressed, everything, deep=self.deep
+        )
         return set(sizes)
 
     def _is_there(self, edge: Edge, inventory: Inventory) -> bool:

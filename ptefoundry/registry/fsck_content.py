@@ -1,14 +1,16 @@
 """Reading blobs to see whether they are what their names, and their chunk lists, say."""
 
 import hashlib
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ptefoundry.errors import RegistryError, StoreError
 from ptefoundry.registry.chunks import ChunkList, parse_chunk_list
+from ptefoundry.registry.compressed import read_compressed
 from ptefoundry.registry.content import read_blob
 from ptefoundry.registry.findings import MIRROR, Finding
-from ptefoundry.registry.names import blob_key
+from ptefoundry.registry.names import blob_key, compressed_key, hex_of
+from ptefoundry.registry.oci import Descriptor
 from ptefoundry.registry.parallel import for_each
 from ptefoundry.registry.references import Edge
 from ptefoundry.registry.store.interface import Store
@@ -60,6 +62,29 @@ def find_altered(
     if deep:
         _hash_all(store, sizes, parsed, altered)
     return altered
+
+
+def check_compressed(
+    store: Store, compressed: Iterable[str], sizes: Mapping[bytes, int], *, deep: bool
+) -> Iterator[Finding]:
+    """Check that compressed copies are of documents, and with `deep` that they are theirs."""
+    for digest in compressed:
+        size, problem = sizes.get(bytes.fromhex(hex_of(digest))), None
+        if size is None:
+            problem = f"expected the document {digest} as well, found no such blob"
+        elif deep:
+            try:
+                read_compressed(store, Descriptor(media_type="", digest=digest, size=size))
+            except (RegistryError, StoreError) as error:
+                problem = str(error)
+        if problem is not None:
+            yield Finding(
+                kind="content",
+                key=compressed_key(digest),
+                problem=problem,
+                remedy="remove it: readers take the document itself then",
+                harmless=True,
+            )
 
 
 def _read_list(store: Store, edge: Edge) -> ChunkList:

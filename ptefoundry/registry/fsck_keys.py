@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from ptefoundry.registry.names import (
     BLOBS,
     CHANNELS,
+    COMPRESSED,
     CONDEMNED,
     CONFIG_KEY,
     INDEX_KEY,
@@ -38,6 +39,8 @@ class Inventory:
     """Numbers of the records of each name and channel."""
     subjects: set[str] = field(default_factory=set)
     """Digests that have a list of what is attached to them."""
+    compressed: list[str] = field(default_factory=list)
+    """Digests of documents that have a compressed copy."""
     condemned: list[str] = field(default_factory=list)
     """Digests that have a tombstone."""
     top: set[str] = field(default_factory=set)
@@ -66,6 +69,8 @@ def _sort_in(found: Inventory, key: str, size: int) -> bool:
         found.sizes[bytes.fromhex(digest)] = size
     elif (digest := _hex_behind(REFERRERS, key, ".json")) is not None:
         found.subjects.add(f"sha256:{digest}")
+    elif (digest := _hex_behind(COMPRESSED, key, ".gz")) is not None:
+        found.compressed.append(f"sha256:{digest}")
     elif (digest := _hex_behind(CONDEMNED, key, ".json")) is not None:
         found.condemned.append(f"sha256:{digest}")
     elif match := _RECORD.fullmatch(key) or _POINTER.fullmatch(key):

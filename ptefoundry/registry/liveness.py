@@ -6,6 +6,7 @@ from itertools import islice
 
 from ptefoundry.errors import RegistryError
 from ptefoundry.registry.channels import Channel, StoredRecord, list_channels
+from ptefoundry.registry.compressed import list_compressed
 from ptefoundry.registry.documents import parse_time
 from ptefoundry.registry.leases import Lease
 from ptefoundry.registry.names import Reference, blob_key, hex_of
@@ -46,6 +47,8 @@ class Live:
     """By versions that were removed so recently that somebody may still be pulling them."""
     subjects: dict[str, float]
     """Digests to which something is attached, with the time of the last change."""
+    compressed: frozenset[str]
+    """Digests of documents that have a compressed copy."""
 
     def is_used(self, digest: str) -> bool:
         """Whether something refers to the blob."""
@@ -121,7 +124,7 @@ def find_live(
         if _was_removed_after(ref, now - grace_s)
     ]
     spared = _digests(walk(store, removed, subjects=subjects, failed=_skip_missing(store)))
-    return Live(frozenset(used), frozenset(spared), subjects)
+    return Live(frozenset(used), frozenset(spared), subjects, list_compressed(store))
 
 
 def _digests(edges: Iterable[Edge]) -> set[bytes]:

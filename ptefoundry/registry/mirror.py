@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ptefoundry.errors import ObjectExistsError, ObjectMissingError, RegistryError
 from ptefoundry.registry.catalog import add_to_catalog, read_catalog
 from ptefoundry.registry.channels import Channel, list_channels
+from ptefoundry.registry.compressed import compress_documents
 from ptefoundry.registry.documents import DOCUMENT_LIMIT, Clock
 from ptefoundry.registry.leases import held_lease
 from ptefoundry.registry.mirror_channels import mirror_channel
@@ -157,6 +158,7 @@ def _copy_version(source: Store, target: Store, ref: VersionRef, clock: Clock) -
                 list_attached(target, ref.digest, attached)
 
         settle_blobs(target, digests, complete, clock=clock)
+        compress_documents(target, blobs)
         there = create_ref(target, ref)
     _copy_yank(source, target, ref)
     add_to_catalog(target, there)

@@ -2,6 +2,7 @@
 
 oci-layout, index.json                    an OCI image layout; index.json is derived
 blobs/sha256/<hex>                        all content, immutable
+compressed/sha256/<hex>.gz                copies of large documents among it
 registry.json                             format and what the store was found to do
 refs/<name>/<version>.json                a version, created once
 channels/<name>/<channel>.json            a channel's newest record, replaced
@@ -21,7 +22,7 @@ from ptefoundry.errors import ConfigError, RegistryError
 LAYOUT_KEY, INDEX_KEY, CONFIG_KEY = "oci-layout", "index.json", "registry.json"
 BLOBS, REFS, CHANNELS, YANKS = "blobs/sha256/", "refs/", "channels/", "yanks/"
 REFERRERS, LEASES, CONDEMNED = "referrers/sha256/", "leases/", "gc/condemned/"
-TEMPLATES = "templates/"
+TEMPLATES, COMPRESSED = "templates/", "compressed/sha256/"
 
 _NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 _NAME_LENGTH = 64
@@ -130,6 +131,11 @@ def blob_key(digest: str) -> str:
         RegistryError: it is no such digest.
     """
     return BLOBS + hex_of(digest)
+
+
+def compressed_key(digest: str) -> str:
+    """Key of the compressed copy of a document."""
+    return f"{COMPRESSED}{hex_of(digest)}.gz"
 
 
 def is_digest(text: str) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from ptefoundry.bundle.manifest import MANIFEST_FILE
 from ptefoundry.errors import RegistryError
 from ptefoundry.registry.cache import BlobCache
+from ptefoundry.registry.compressed import read_document
 from ptefoundry.registry.documents import Clock
 from ptefoundry.registry.download import WantedBlob
 from ptefoundry.registry.fetch import Fetched, fetch_blobs
@@ -75,7 +76,7 @@ class Puller:
         """
         if self.policy is not None:
             open_version(
-                self._all_signatures(resolved),
+                self._signatures(resolved, ()),
                 name=resolved.name,
                 version=resolved.version,
                 index=resolved.index.digest,
@@ -83,7 +84,7 @@ class Puller:
                 now=self.clock(),
                 where=f"{self.store.url}: {resolved}",
             )
-        data = self._read(resolved.index)
+        data = self._read_document(resolved.index)
         return read_version(
             data,
             name=resolved.name,
@@ -163,7 +164,8 @@ class Puller:
         Raises:
             TrustError: no trusted key has signed these files as this version's.
         """
-        found = self._all_signatures(resolved)
+        variants = [f"{content.facts.backend}.{content.facts.adapter}" for content in contents]
+        found = self._signatures(resolved, variants)
         if self.policy is not None:
             verify_version(
                 found,
@@ -172,13 +174,20 @@ class Puller:
                 now=self.clock(),
                 where=f"{self.store.url}: {resolved}",
             )
-        variants = {f"{content.facts.backend}.{content.facts.adapter}" for content in contents}
-        wanted = ("version.", *(f"{variant}." for variant in variants))
-        return {name: data for name, data in found.items() if name.startswith(wanted)}
+        return found
 
-    def _all_signatures(self, resolved: Resolved) -> Mapping[str, bytes]:
+    def _signatures(self, resolved: Resolved, variants: Iterable[str]) -> Mapping[str, bytes]:
+        """Signatures of a whole version, and those of some variants."""
+        wanted = ("version.", *(f"{variant}." for variant in variants))
+        attached = read_attachments(
+            self.store,
+            resolved.index.digest,
+            SIGNATURES_TYPE,
+            wanted=lambda name: name.startswith(wanted),
+            read=self._read_document,
+        )
         found: dict[str, bytes] = {}
-        for files in read_attachments(self.store, resolved.index.digest, SIGNATURES_TYPE):
+        for files in attached:
             found = {**files, **found}
         return found
 
@@ -201,6 +210,14 @@ class Puller:
                 f"{self.cache.path(descriptor.digest)}: expected a blob that was just fetched, "
                 "found none; somebody empties the cache meanwhile: run again"
             )
+        return data
+
+    def _read_document(self, descriptor: Descriptor) -> bytes:
+        """A document that may be large, from the cache or through it."""
+        data = self.cache.read(descriptor.digest, descriptor.size)
+        if data is None:
+            data = read_document(self.store, descriptor)
+            self.cache.put(data)
         return data
 
     def _keep(self, path: str, data: bytes) -> TargetFile:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ptefoundry.registry.catalog import add_to_catalog
+from ptefoundry.registry.compressed import keep_all_compressed
 from ptefoundry.registry.content import Blob, Sent, find_missing, send_blobs
 from ptefoundry.registry.documents import Clock, format_time
 from ptefoundry.registry.leases import held_lease
@@ -66,11 +67,13 @@ def push_version(
         check_same_content(found, new.index.digest)
         # What a named version refers to is never garbage, so no lease is needed.
         sent = send_blobs(store, new.blobs, label=f"push {new.name}@{new.version}")
+        keep_all_compressed(store, new.blobs)
         attach()
         add_to_catalog(store, found)
         return Pushed(ref=found, is_new=False, sent=sent)
     with held_lease(store, [blob.digest for blob in new.blobs], clock=clock):
         sent = send_blobs(store, new.blobs, label=f"push {new.name}@{new.version}")
+        keep_all_compressed(store, new.blobs)
 
         def complete() -> None:
             # With the index just rescued, what is attached to it is safe as well.

@@ -4,11 +4,12 @@ Each is a manifest whose `subject` is the version's index (OCI image-spec 1.1,
 "Listing Referrers"), listed under a key that follows from the subject's digest.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ptefoundry.errors import ObjectMissingError, RegistryError
-from ptefoundry.registry.content import Blob, blob_of, read_blob, send_blobs
+from ptefoundry.registry.compressed import keep_all_compressed
+from ptefoundry.registry.content import Blob, blob_of, send_blobs
 from ptefoundry.registry.documents import Clock, replace_document
 from ptefoundry.registry.leases import held_lease
 from ptefoundry.registry.names import referrers_key
@@ -67,6 +68,7 @@ def attach(
                 lambda: send_blobs(store, blobs, label="attachments"),
                 clock=clock,
             )
+            keep_all_compressed(store, blobs)
             list_attached(store, subject.digest, added)
 
 
@@ -102,8 +104,22 @@ def list_referrers(store: Store, digest: str) -> tuple[Descriptor, ...]:
     return listed
 
 
-def read_attachments(store: Store, digest: str, artifact_type: str) -> Iterator[dict[str, bytes]]:
+def read_attachments(
+    store: Store,
+    digest: str,
+    artifact_type: str,
+    *,
+    wanted: Callable[[str], bool],
+    read: Callable[[Descriptor], bytes],
+) -> Iterator[dict[str, bytes]]:
     """Files of each attachment of a kind, by name, the newest first; verified by digest.
+
+    Args:
+        store: the registry's.
+        digest: of the version's index.
+        artifact_type: the kind.
+        wanted: whether a file is, by its name; others are not read.
+        read: gets and verifies a document.
 
     Raises:
         RegistryError: one is malformed, or belongs to something else.
@@ -112,14 +128,15 @@ def read_attachments(store: Store, digest: str, artifact_type: str) -> Iterator[
         if descriptor.artifact_type != artifact_type:
             continue
         where = f"{store.url}{descriptor.digest}"
-        manifest = parse_manifest(read_blob(store, descriptor), where=where)
+        manifest = parse_manifest(read(descriptor), where=where)
         if manifest.subject is None or manifest.subject.digest != digest:
             raise RegistryError(f"{where}: subject: expected {digest}, found {manifest.subject}")
         names = [layer.annotations.get(TITLE, "") for layer in manifest.layers]
         check_paths(names, where=f"{where}: layers")
         yield {
-            name: read_blob(store, layer)
+            name: read(layer)
             for name, layer in zip(names, manifest.layers, strict=True)
+            if wanted(name)
         }
 
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from ptefoundry.errors import RegistryError
 from ptefoundry.registry.channels import Channel
-from ptefoundry.registry.content import read_blob
 from ptefoundry.registry.documents import Clock
 from ptefoundry.registry.names import Reference, channel_key
 from ptefoundry.registry.oci import INDEX_TYPE, Descriptor
@@ -30,10 +29,6 @@ class Resolved:
 
     def __str__(self) -> str:
         return f"{self.name}@{self.version}"
-
-    def read_index(self, store: Store) -> bytes:
-        """The bytes of the version's index, verified by their digest."""
-        return read_blob(store, self.index)
 
 
 def resolve(

@@ -5,7 +5,7 @@ from typing import Literal
 
 from ptefoundry.registry.documents import Clock
 from ptefoundry.registry.liveness import Live
-from ptefoundry.registry.names import blob_key, condemned_key, referrers_key
+from ptefoundry.registry.names import blob_key, compressed_key, condemned_key, referrers_key
 from ptefoundry.registry.store.interface import Store
 from ptefoundry.registry.tombstones import (
     Tombstone,
@@ -109,6 +109,8 @@ class Sweeper:
         if claim.digest in self.live.subjects:
             # What was attached goes first: without its subject nobody would find it.
             keys.insert(0, referrers_key(claim.digest))
+        if claim.digest in self.live.compressed:
+            keys.insert(0, compressed_key(claim.digest))
         return "deleted" if all(self._drop(key, claim.time) for key in keys) else "left"
 
     def _drop(self, key: str, since: float) -> bool:

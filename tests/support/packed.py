@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ptefoundry.bundle.manifest import Manifest
-from ptefoundry.digest import hash_file
+from ptefoundry.digest import hash_bytes, hash_file
 from ptefoundry.registry.listing import read_listing
 from ptefoundry.registry.pack import PackedVersion, pack_bundle
 from ptefoundry.registry.version import (
@@ -95,6 +95,24 @@ def retrain(bundle: Path, adapter: str, extra: bytes) -> int:
     old = (BUNDLE / path).read_bytes()
     replace_file(bundle, path, old + extra)
     return len(old) + len(extra)
+
+
+def add_adapters(bundle: Path, count: int) -> list[str]:
+    """Give a bundle further adapters, with programs like that of `red`; returns their names."""
+    names = [f"adapter_{number:03}" for number in range(count)]
+    for name in names:
+        data = (BUNDLE / "xnnpack" / "red.pte").read_bytes() + name.encode()
+        replace_file(bundle, f"xnnpack/{name}.pte", data)
+
+    def note(manifest: dict[str, Any]) -> None:
+        red = next(one for one in manifest["variants"] if one["adapter"] == "red")
+        for name in names:
+            digest = f"sha256:{hash_bytes(name.encode())}"
+            manifest["adapters"][name] = {"source": f"file:models/{name}", "digest": digest}
+            manifest["variants"].append(red | {"adapter": name, "program": f"xnnpack/{name}.pte"})
+
+    edit_manifest(bundle, note)
+    return names
 
 
 def edit_manifest(bundle: Path, edit: Callable[[dict[str, Any]], None]) -> None:

@@ -51,7 +51,7 @@ def _resolve(store: MemoryStore, text: str, folder: Path, *, day: float) -> Reso
 def _pull(store: MemoryStore, found: Resolved) -> dict[str, dict[str, bytes]]:
     """All files of all variants: adapter -> path -> bytes, verified."""
     version = read_version(
-        found.read_index(store), name=found.name, version=found.version, where="index"
+        read_blob(store, found.index), name=found.name, version=found.version, where="index"
     )
     pulled = {}
     for entry in version.variants:

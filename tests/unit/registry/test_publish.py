@@ -19,6 +19,7 @@ from ptefoundry.errors import (
 from ptefoundry.files import write_json
 from ptefoundry.registry.cache import BlobCache
 from ptefoundry.registry.check import check_version
+from ptefoundry.registry.content import read_blob
 from ptefoundry.registry.differences import compare
 from ptefoundry.registry.names import CONFIG_KEY, parse_reference
 from ptefoundry.registry.overview import list_versions
@@ -75,6 +76,18 @@ class Place:
         cache = BlobCache(self.root / "cache")
         puller = Puller(store=self.store, cache=cache, policy=policy, clock=lambda: NOW)
         return puller, found
+
+    def attached(self, digest: str, artifact_type: str) -> list[dict[str, bytes]]:
+        """Files of what is attached to a version."""
+        return list(
+            read_attachments(
+                self.store,
+                digest,
+                artifact_type,
+                wanted=lambda _: True,
+                read=lambda descriptor: read_blob(self.store, descriptor),
+            )
+        )
 
     def pull(self, text: str, *adapters: str, policy: TrustPolicy | None = None) -> Pulled:
         puller, found = self.open(text, policy)
@@ -147,7 +160,7 @@ def test_measurements_are_kept_beside_the_version(place: Place) -> None:
     second = place.push("1.0.0")
     assert (first.is_new, second.is_new) == (True, False)
     assert first.ref == second.ref
-    (kept,) = read_attachments(place.store, first.ref.digest, MEASURED_TYPE)
+    (kept,) = place.attached(first.ref.digest, MEASURED_TYPE)
     assert b"40" in kept[MEASURED_FILE]
 
 
@@ -162,9 +175,9 @@ def test_other_content_under_the_same_version_is_refused(place: Place) -> None:
 def test_signing_again_adds_nothing_and_another_key_adds_itself(place: Place) -> None:
     digest = place.push("1.0.0", SIGNER).ref.digest
     place.push("1.0.0", SIGNER)
-    assert len(list(read_attachments(place.store, digest, SIGNATURES_TYPE))) == 1
+    assert len(place.attached(digest, SIGNATURES_TYPE)) == 1
     place.push("1.0.0", generate_signer())
-    assert len(list(read_attachments(place.store, digest, SIGNATURES_TYPE))) == 2
+    assert len(place.attached(digest, SIGNATURES_TYPE)) == 2
     assert place.pull("tiny@1.0.0", "red", policy=POLICY).version == "1.0.0"
 
 
