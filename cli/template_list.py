@@ -61,7 +61,7 @@ def needed_templates(workspace: Workspace) -> dict[str, tuple[str, ...]]:
     """
     params = load_params(workspace.root)
     adapters = {
-        name: load_adapter(workspace.artifacts / "adapters" / "canonical" / name).modules
+        name: load_adapter(workspace.canonical_adapter(name)).modules
         for name in sorted(params.adapters)
     }
     if params.backends.xnnpack.templates == "shared":

@@ -13,7 +13,7 @@ from .registry_access import EndpointOption, TrustOption, open_access
 from .registry_arguments import ReferenceArguments, split_arguments
 
 
-def verify(
+def verify(  # noqa: PLR0913  one parameter for each option
     arguments: ReferenceArguments = None,
     *,
     relink: Annotated[
@@ -25,9 +25,18 @@ def verify(
     adapter: Annotated[
         list[str] | None,
         typer.Option(
-            "--adapter", metavar="NAME", help="Export only this program (`base`: the base's)."
+            "--adapter",
+            metavar="NAME",
+            help="Export or compare only this program (`base`: the base's).",
         ),
     ] = None,
+    answers: Annotated[
+        bool,
+        typer.Option(
+            "--answers",
+            help="Let the CoreML program answer here, on a Mac, and compare with the model.",
+        ),
+    ] = False,
     deep: Annotated[
         bool, typer.Option("--deep", help="Read every byte of a published version.")
     ] = False,
@@ -44,13 +53,17 @@ def verify(
     An adapter that was filled up with zeros for a shared template is linked into a fresh one.
     """
     if arguments:
-        if relink or adapter:
-            raise ConfigError("--relink and --adapter are for the workspace's bundle alone")
+        if relink or adapter or answers:
+            raise ConfigError(
+                "--relink, --answers and --adapter are for the workspace's bundle alone"
+            )
         _verify_version(arguments, endpoint_url, trust, deep=deep, as_json=as_json)
         return
     if deep or as_json:
         raise ConfigError("--deep and --json are for a version in a registry: name one")
     _verify_bundle(tuple(adapter or ()), relink=relink)
+    if answers:
+        _verify_answers(tuple(adapter or ()))
 
 
 def _verify_version(
@@ -109,3 +122,35 @@ def _verify_bundle(adapters: tuple[str, ...], *, relink: bool) -> None:
         check_export(workspace, load_params(workspace.root), variant)
         seconds = time.monotonic() - start
         print(f"{variant.program}: made anew it has the same bytes ({seconds:.0f} s)")
+
+
+def _verify_answers(adapters: tuple[str, ...]) -> None:
+    from ptefoundry.coreml.build import PROGRAM_FILE
+    from ptefoundry.coreml.device import prove_answers
+    from ptefoundry.params import load_params
+    from ptefoundry.workspace import BASE_VARIANT, find_workspace
+
+    from .targets import COREML
+
+    workspace = find_workspace(Path.cwd())
+    params = load_params(workspace.root)
+    if params.backends.coreml is None:
+        raise ConfigError(
+            "--answers: expected backends.coreml in params.yaml, found none; programs of xnnpack "
+            "are compared whenever they are built"
+        )
+    names = adapters or (BASE_VARIANT, *params.adapters)
+    folders = {name: workspace.canonical_adapter(name) for name in names if name != BASE_VARIANT}
+    compared = prove_answers(
+        workspace.bundle / COREML / PROGRAM_FILE,
+        workspace.canonical_base,
+        {name: folders.get(name) for name in names},
+        params.backends.coreml,
+        params.smoke,
+    )
+    for one in compared:
+        count, spoken = len(one.spoken.tokens), one.spoken
+        print(
+            f"coreml/{spoken.adapter}: {spoken.prompt!r}: {one.equal} of {count} tokens are the "
+            f"model's likeliest, the others within {one.gap:.3g} of it"
+        )

@@ -41,6 +41,10 @@ class Workspace:
         """An adapter as it was fetched."""
         return self.artifacts / "adapters" / "fetched" / name
 
+    def canonical_adapter(self, name: str) -> Path:
+        """A converted adapter."""
+        return self.artifacts / "adapters" / "canonical" / name
+
 
 def find_workspace(start: Path) -> Workspace:
     """The workspace that `start` is in.

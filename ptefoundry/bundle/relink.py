@@ -47,7 +47,7 @@ def check_export(workspace: Workspace, params: Params, variant: Variant) -> None
     """
     adapter = None
     if variant.adapter != BASE_VARIANT:
-        adapter = workspace.artifacts / "adapters" / "canonical" / variant.adapter
+        adapter = workspace.canonical_adapter(variant.adapter)
         if params.backends.xnnpack.templates == "shared":
             template = load_template(shared_template(workspace.artifacts / "compile" / _LINKED))
             if load_adapter(adapter).modules != template.map.recipe.signature:

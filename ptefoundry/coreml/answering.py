@@ -62,7 +62,7 @@ def answer_prompts(
 
     content = read_pte(program)
     call = runtime_call(content)
-    chat = _read_chat(tokenizer)
+    chat = read_chat(tokenizer)
     words = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
     template = chat | {"first": None} if raw else chat
     for adapter in adapters:
@@ -132,7 +132,12 @@ def _speak(
     )
 
 
-def _read_chat(tokenizer: Path) -> dict[str, Any]:
+def read_chat(tokenizer: Path) -> dict[str, Any]:
+    """A bundle's chat format.
+
+    Raises:
+        ArtifactError: it is missing or damaged.
+    """
     path = tokenizer / "chat.json"
     try:
         chat: dict[str, Any] = json.loads(path.read_text())

@@ -1,0 +1,97 @@
+"""What a CoreML program answers on the machine that runs it, against the eager model.
+
+The last proof, which only a Mac can give: fp16, quantized weights and whatever Core ML makes of
+the program. Tokens may differ from the eager model's where two are about as likely, so
+each token that the program says is held against the eager model's logits at its place.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ptefoundry.coreml.answering import Spoken, answer_prompts, read_chat
+from ptefoundry.coreml.driver import StaticDriver
+from ptefoundry.coreml.eager import eager_program
+from ptefoundry.coreml.params import CoremlParams
+from ptefoundry.coreml.program import prepare_model
+from ptefoundry.errors import VerificationError
+from ptefoundry.model.parity import TOLERANCE, encode_prompt
+from ptefoundry.params import SmokeParams
+
+GAPS = {"fp32": 2 * TOLERANCE, "fp16": 0.5}
+"""By type of the program's activations: how much less than the largest the eager logit of a
+token may be that the program takes for the likeliest. Twice the error of a logit, which
+in fp16 (11 bits) is about a hundredth of logits of some 20."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceAnswer:
+    """An answer of the program, compared."""
+
+    spoken: Spoken
+    equal: int
+    """Tokens that are the eager model's likeliest after those before them."""
+    gap: float
+    """Largest distance of a token's eager logit from the largest one."""
+
+
+def prove_answers(
+    program: Path,
+    base: Path,
+    variants: Mapping[str, Path | None],
+    params: CoremlParams,
+    smoke: SmokeParams,
+) -> Iterator[DeviceAnswer]:
+    """Let a program answer the smoke prompts here and compare each token.
+
+    Args:
+        program: the `.pte`.
+        base: canonical folder that it was built from.
+        variants: adapter's name -> canonical folder; `base` and None for the base alone.
+        params: the options that it was built with.
+        smoke: prompts, and how many tokens to answer.
+
+    Raises:
+        VerificationError: a token is not among the likeliest of the eager model.
+        MissingToolError: this system has no backend that the program needs.
+        ConfigError: a prompt and its answer are longer than the context.
+    """
+    tokenizer = base / "tokenizer"
+    # Weights as the program has them; computed in fp32, as what is compared with must be exact.
+    exact = dataclasses.replace(params, dtype="fp32")
+    model = prepare_model(base, exact)
+    for name, folder in variants.items():
+        answers = answer_prompts(
+            program, tokenizer, [name], smoke.prompts, max_new_tokens=smoke.tokens
+        )
+        with eager_program(model, base, (name, folder), exact) as eager:
+            for spoken in answers:
+                driver = StaticDriver(eager.constants, eager.call, adapter=name)
+                prompt = encode_prompt(tokenizer, read_chat(tokenizer), spoken.prompt)
+                gaps = _gaps(driver, prompt, spoken.tokens)
+                _check(spoken, gaps, GAPS[params.dtype])
+                equal = sum(gap == 0.0 for gap in gaps)
+                yield DeviceAnswer(spoken=spoken, equal=equal, gap=max(gaps))
+
+
+def _gaps(driver: StaticDriver, prompt: Sequence[int], tokens: Sequence[int]) -> list[float]:
+    """For each token the distance of its logit from the largest, the ones before it given."""
+    gaps, pending = [], list(prompt)
+    for token in tokens:
+        logits = driver.read(pending)
+        gaps.append(float(logits.max() - logits[token]))
+        pending = [token]
+    return gaps
+
+
+def _check(spoken: Spoken, gaps: Sequence[float], allowed: float) -> None:
+    for place, gap in enumerate(gaps):
+        # Also false where it is no number.
+        if not gap <= allowed:
+            raise VerificationError(
+                f"coreml/{spoken.adapter}: {spoken.prompt!r}: token {place + 1} of the answer is "
+                f"{spoken.tokens[place]}, whose logit in the eager model is {gap:.3g} less than "
+                f"the largest; expected at most {allowed:.3g}. What this machine computes is "
+                "not the model: try another compute_units or dtype, and report it"
+            )

@@ -1,0 +1,34 @@
+"""Options of `ptefoundry verify` that do not go together."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from ptefoundry.cli.main import app
+from ptefoundry.errors import ConfigError
+from support.packed import BUNDLE
+
+
+def refusal(*words: str) -> str:
+    with pytest.raises(ConfigError) as raised:
+        CliRunner().invoke(app, ["verify", *words], catch_exceptions=False)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("option", ["--relink", "--answers", "--adapter=red"])
+def test_what_is_only_for_a_workspace(option):
+    assert "for the workspace's bundle alone" in refusal("file:registry", "tiny@1.0.0", option)
+
+
+@pytest.mark.parametrize("option", ["--deep", "--json"])
+def test_what_is_only_for_a_version(option):
+    assert "name one" in refusal(option)
+
+
+def test_answers_of_a_workspace_without_coreml(tmp_path, monkeypatch):
+    shutil.copy(Path(__file__).parents[3] / "params.yaml", tmp_path)
+    shutil.copytree(BUNDLE, tmp_path / "artifacts" / "bundle")
+    monkeypatch.chdir(tmp_path)
+    assert "expected backends.coreml in params.yaml" in refusal("--answers")
