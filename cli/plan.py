@@ -1,7 +1,10 @@
 """`ptefoundry plan`: what a build would do, and why."""
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from .output import JsonOption, print_json
 
@@ -9,17 +12,34 @@ if TYPE_CHECKING:
     from .planning import Plan
 
 
-def plan(*, as_json: JsonOption = False) -> None:
+def plan(
+    *,
+    github_matrix: Annotated[
+        bool,
+        typer.Option(
+            "--github-matrix",
+            help="Print what is stale as a matrix of GitHub Actions, a leg for each machine.",
+        ),
+    ] = False,
+    batch: Annotated[int, typer.Option(min=1, help="Most variants of a leg.")] = 50,
+    as_json: JsonOption = False,
+) -> None:
     """Show what a build would do, and why.
 
     A stage that would run is restored from the cache instead if it ran like that before.
     """
+    from ptefoundry.params import load_params
     from ptefoundry.workspace import find_workspace
 
+    from .matrix import plan_legs, to_matrix
     from .planning import plan_build
 
-    planned = plan_build(find_workspace(Path.cwd()))
-    if as_json:
+    workspace = find_workspace(Path.cwd())
+    planned = plan_build(workspace)
+    if github_matrix:
+        legs = plan_legs(load_params(workspace.root), planned, batch=batch)
+        print(json.dumps(to_matrix(legs), separators=(",", ":")))
+    elif as_json:
         print_json(planned.to_dict())
     else:
         _show(planned)
