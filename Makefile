@@ -36,6 +36,10 @@ demo:  ## build the demo bundle, publish it, pull it back and let its adapters a
 	@ptefoundry build
 	@python examples/registry.py artifacts/bundle
 
+.PHONY: demo-coreml
+demo-coreml: setup-build  ## build the demo's Core ML program; on a Mac run it and compare
+	@python examples/coreml.py
+
 .PHONY: test
 test: setup-test setup-clients system-packages  ## run all tests
 	@pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder tests/e2e tests/integration tests/unit
@@ -45,6 +49,8 @@ lint: setup-test  ## check style, types and the direction of imports
 	@ruff check .
 	@ruff format --check .
 	@mypy ptefoundry cli stages clients/python
+	@check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@zizmor --offline --quiet --no-progress --min-severity low .github
 
 .PHONY: format
 format: setup-test  ## put the code in the project's format

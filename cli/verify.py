@@ -48,7 +48,7 @@ def verify(  # noqa: PLR0913  one parameter for each option
 
     A bundle: its files against the manifest, its programs by exporting. A version: its
     signatures, and that everything it refers to is there; with --deep every byte.
-
+    With --answers alone the CoreML program as it was compiled.
 
     An adapter that was filled up with zeros for a shared template is linked into a fresh one.
     """
@@ -61,9 +61,10 @@ def verify(  # noqa: PLR0913  one parameter for each option
         return
     if deep or as_json:
         raise ConfigError("--deep and --json are for a version in a registry: name one")
-    _verify_bundle(tuple(adapter or ()), relink=relink)
     if answers:
         _verify_answers(tuple(adapter or ()))
+    if relink or not answers:
+        _verify_bundle(tuple(adapter or ()), relink=relink)
 
 
 def _verify_version(
@@ -142,7 +143,7 @@ def _verify_answers(adapters: tuple[str, ...]) -> None:
     names = adapters or (BASE_VARIANT, *params.adapters)
     folders = {name: workspace.canonical_adapter(name) for name in names if name != BASE_VARIANT}
     compared = prove_answers(
-        workspace.bundle / COREML / PROGRAM_FILE,
+        workspace.artifacts / "compile" / COREML / PROGRAM_FILE,
         workspace.canonical_base,
         {name: folders.get(name) for name in names},
         params.backends.coreml,

@@ -8,7 +8,6 @@ from typer.testing import CliRunner
 
 from ptefoundry.cli.main import app
 from ptefoundry.errors import ConfigError
-from support.packed import BUNDLE
 
 
 def refusal(*words: str) -> str:
@@ -29,6 +28,5 @@ def test_what_is_only_for_a_version(option):
 
 def test_answers_of_a_workspace_without_coreml(tmp_path, monkeypatch):
     shutil.copy(Path(__file__).parents[3] / "params.yaml", tmp_path)
-    shutil.copytree(BUNDLE, tmp_path / "artifacts" / "bundle")
     monkeypatch.chdir(tmp_path)
     assert "expected backends.coreml in params.yaml" in refusal("--answers")
