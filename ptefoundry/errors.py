@@ -60,6 +60,10 @@ class MissingToolError(BuildError):
     """A program, header or Python package that a step needs is not installed."""
 
 
+class ContainerError(BuildError):
+    """A container engine refuses, is lost, or has no such image."""
+
+
 class VerificationError(FoundryError):
     """A result was built but is wrong: parity, sharing or read-back failed."""
 

@@ -1,0 +1,1 @@
+"""Running builds in containers: the engine, the image, what is mounted."""

@@ -1,0 +1,163 @@
+"""A container engine: Docker, or Podman behind the same API.
+
+The one module that talks to an engine. Whatever goes wrong there becomes a
+`ContainerError`; a program that fails in a container is no error of the engine.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ptefoundry.container.failures import HOW_TO_START, engine_errors
+from ptefoundry.container.job import Job
+from ptefoundry.container.running import RunningJob
+from ptefoundry.errors import MissingToolError
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+JOB_LABEL = "org.ptefoundry.job"
+"""Label of containers; its value says what for, as `Job.purpose`."""
+
+_ANSWER_S = 60
+
+
+class Engine:
+    """An engine that answers; close it after use."""
+
+    def __init__(self, api: "APIClient") -> None:
+        """Use `connect` instead, which finds out whether there is one."""
+        self.api = api
+
+    def __enter__(self) -> "Engine":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.api.close()
+
+    @contextmanager
+    def running(self, image: str, job: Job) -> Iterator[RunningJob]:
+        """Run a command in a container, which is gone after the block.
+
+        If the block is left before the command has ended, it is interrupted, and
+        stopped by force if it does not end then.
+
+        Args:
+            image: ID of an image that the engine has.
+            job: the command.
+
+        Raises:
+            ContainerError: there is no such image, or the engine refuses or is lost.
+        """
+        with engine_errors(f"starting {job.command[0]}"):
+            container = self._create(image, job)
+        running = RunningJob(self.api, container)
+        try:
+            with engine_errors(f"starting {job.command[0]}"):
+                running.start()
+            yield running
+        finally:
+            running.end()
+
+    def inspect_image(self, name: str) -> dict[str, Any] | None:
+        """What the engine knows of an image by its ID, tag or digest; None if it has none."""
+        from docker.errors import ImageNotFound
+
+        with engine_errors(f"looking for the image {name}"):
+            try:
+                found: dict[str, Any] = self.api.inspect_image(name)
+            except ImageNotFound:
+                return None
+        return found
+
+    def remove_jobs(self, purpose: str) -> None:
+        """Stop and remove what is left of jobs of a purpose whose processes were killed."""
+        with engine_errors("removing containers of an earlier run"):
+            label = f"{JOB_LABEL}={purpose}"
+            for container in self.api.containers(all=True, filters={"label": label}):
+                self.api.remove_container(container["Id"], force=True)
+
+    def _create(self, image: str, job: Job) -> str:
+        host = self.api.create_host_config(
+            mounts=[_bind(mount.source, mount.target, mount.read_only) for mount in job.mounts],
+            network_mode=None if job.network else "none",
+            cpuset_cpus=None if job.cpus is None else ",".join(map(str, job.cpus)),
+            # Labels of files stay as they are where SELinux has them.
+            security_opt=["no-new-privileges", "label=disable"],
+            # The output is read here and need not be kept twice.
+            log_config={"Type": "none"},
+        )
+        created = self.api.create_container(
+            image,
+            list(job.command),
+            hostname=job.hostname,
+            user=self._user(),
+            working_dir=str(job.folder),
+            environment=dict(job.environment),
+            entrypoint=[],
+            # Closes with this process's connection, which tells the job that nobody waits.
+            stdin_open=True,
+            host_config=host,
+            labels={JOB_LABEL: job.purpose},
+        )
+        identifier: str = created["Id"]
+        return identifier
+
+    def _user(self) -> str:
+        """The caller. An engine without root has mapped the container's root to them."""
+        options = self.api.info().get("SecurityOptions") or ()
+        if any("rootless" in option for option in options):
+            return "0:0"
+        return f"{os.getuid()}:{os.getgid()}"
+
+
+def connect() -> Engine:
+    """The engine that DOCKER_HOST names, else one at a usual socket.
+
+    Raises:
+        MissingToolError: the Python package docker is not installed, or no engine answers.
+    """
+    try:
+        from docker import APIClient
+        from docker.errors import DockerException
+        from docker.utils import kwargs_from_env
+    except ImportError as error:
+        raise MissingToolError(
+            "expected the Python package docker, found none; install it with `pip install docker`"
+        ) from error
+    settings: dict[str, Any] = kwargs_from_env()
+    settings.setdefault("base_url", _usual_address())
+    api = None
+    try:
+        # The constructor asks for the version already.
+        api = APIClient(**settings, version="auto", timeout=_ANSWER_S)
+        api.ping()
+    except (DockerException, OSError) as error:
+        if api is not None:
+            api.close()
+        raise MissingToolError(
+            f"no container engine answers at {settings['base_url']}; {HOW_TO_START} ({error})"
+        ) from error
+    return Engine(api)
+
+
+def _bind(source: Path, target: Path, read_only: bool) -> Any:
+    from docker.types import Mount
+
+    return Mount(target=str(target), source=str(source), type="bind", read_only=read_only)
+
+
+def _usual_address() -> str:
+    """The first socket that is there: the system's Docker, or an engine without root."""
+    runtime = Path(os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}"))
+    system = Path("/var/run/docker.sock")
+    places = (
+        system,
+        runtime / "docker.sock",
+        Path.home() / ".docker" / "run" / "docker.sock",
+        runtime / "podman" / "podman.sock",
+        Path("/run/podman/podman.sock"),
+    )
+    return f"unix://{next((place for place in places if place.exists()), system)}"

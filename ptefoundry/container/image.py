@@ -1,0 +1,145 @@
+"""The image that stages run in: found by what it is made of, else built.
+
+What it is made of is its recipe: Dockerfile, locks, base image. An image of the same recipe
+is not built again. What came out is its content digest, which stages depend on.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+from ptefoundry.container.content import ChunkReader, content_digest
+from ptefoundry.container.engine import Engine
+from ptefoundry.container.failures import engine_errors
+from ptefoundry.container.recipe import Recipe, pack_context, recipe_digest
+from ptefoundry.errors import ContainerError
+from ptefoundry.files import write_text
+
+RECIPE_LABEL = "org.ptefoundry.recipe"
+IMAGE_NAME = "ptefoundry-build"
+"""Repository of the tags of images that are built here."""
+
+Say = Callable[[str], None]
+"""Is told what a build of an image prints."""
+
+_TAIL_LINES = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """An image that an engine has."""
+
+    id: str
+    """The engine's name of it, `sha256:<64 hex digits>`: another one after each build."""
+    digest: str
+    """Of its content: the same after each build of the same things."""
+
+
+def find_image(engine: Engine, name: str, cache: Path) -> Image:
+    """An image that the engine has.
+
+    Args:
+        engine: that is asked.
+        name: ID, tag or `name@sha256:...`.
+        cache: remembers content digests of images.
+
+    Raises:
+        ContainerError: it has no such image.
+    """
+    found = engine.inspect_image(name)
+    if found is None:
+        raise ContainerError(
+            f"image {name}: expected one that the container engine has, found none; pull it, or "
+            "leave the name away to have one built"
+        )
+    return _described(engine, found, cache)
+
+
+def ensure_image(engine: Engine, recipe: Recipe, cache: Path, say: Say) -> Image:
+    """The image of a recipe, built if the engine has none.
+
+    Raises:
+        ConfigError: the base is no fixed image.
+        ContainerError: building failed.
+    """
+    label = recipe_digest(engine, recipe)
+    with engine_errors("looking for the image"):
+        known = engine.api.images(filters={"label": f"{RECIPE_LABEL}={label}"})
+    if known:
+        newest = max(known, key=lambda image: (image["Created"], image["Id"]))
+        return find_image(engine, newest["Id"], cache)
+    return build_image(engine, recipe, cache, say)
+
+
+def build_image(
+    engine: Engine, recipe: Recipe, cache: Path, say: Say, *, afresh: bool = False
+) -> Image:
+    """Build the image of a recipe.
+
+    Args:
+        engine: that builds.
+        recipe: what it is made of.
+        cache: remembers content digests of images.
+        say: is told what the build prints.
+        afresh: use no layer of an earlier build.
+
+    Raises:
+        ConfigError: the base is no fixed image.
+        ContainerError: building failed.
+    """
+    label = recipe_digest(engine, recipe)
+    tag = f"{IMAGE_NAME}:{label[:12]}"
+    with tempfile.TemporaryFile() as context, engine_errors("building the image"):
+        pack_context(recipe, context)
+        context.seek(0)
+        events = engine.api.build(
+            fileobj=context,
+            custom_context=True,
+            tag=tag,
+            buildargs={} if recipe.base is None else {"BASE": recipe.base},
+            labels={RECIPE_LABEL: label},
+            nocache=afresh,
+            rm=True,
+            forcerm=True,
+            decode=True,
+            timeout=None,
+        )
+        _follow(events, say)
+    return find_image(engine, tag, cache)
+
+
+def _described(engine: Engine, found: dict[str, Any], cache: Path) -> Image:
+    """An ID never means another image, so its content digest is computed once."""
+    identifier = str(found["Id"])
+    remembered = cache / "images" / identifier.removeprefix("sha256:")
+    if remembered.is_file():
+        return Image(id=identifier, digest=remembered.read_text().strip())
+    digest = _export_digest(engine, identifier, found["Config"].get("Env") or ())
+    write_text(remembered, f"{digest}\n")
+    return Image(id=identifier, digest=digest)
+
+
+def _export_digest(engine: Engine, identifier: str, environment: Any) -> str:
+    with engine_errors("reading the image"):
+        container = engine.api.create_container(identifier, ["true"])["Id"]
+        try:
+            pieces = engine.api.export(container, chunk_size=1 << 20)
+            return content_digest(cast("IO[bytes]", ChunkReader(pieces)), environment)
+        finally:
+            engine.api.remove_container(container, force=True)
+
+
+def _follow(events: Iterator[dict[str, Any]], say: Say) -> None:
+    lines: list[str] = []
+    for event in events:
+        if "error" in event:
+            tail = "\n".join(lines[-_TAIL_LINES:])
+            raise ContainerError(
+                f"building the image failed: {event['error']}\nits last lines:\n{tail}"
+            )
+        for line in str(event.get("stream", "")).splitlines():
+            if line.strip():
+                lines.append(line)
+                say(line)
