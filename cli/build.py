@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .builder import Outcome
 
 
-def build(
+def build(  # noqa: PLR0913  one parameter for each option
     *,
     backend: Annotated[
         list[str] | None, typer.Option(help="Build and prove only this backend; repeatable.")
@@ -27,6 +27,16 @@ def build(
     locked: Annotated[
         bool, typer.Option("--locked", help="Refuse another toolchain than the pinned one.")
     ] = False,
+    container: Annotated[
+        bool, typer.Option("--container", help="Run the stages in a container.")
+    ] = False,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            help="The image for --container, one that the engine has; else it is found or built "
+            "by what the Dockerfile makes it of."
+        ),
+    ] = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show everything that stages print.")
     ] = False,
@@ -45,6 +55,8 @@ def build(
         adapters=adapter or (),
         only=only or (),
         locked=locked,
+        container=container or image is not None,
+        image=image,
         live=is_interactive(),
         verbose=verbose,
     )

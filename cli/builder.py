@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,14 @@ from typing import Any
 from ptefoundry.errors import BuildError, ConfigError
 from ptefoundry.graph import GRAPH_FILE, sync_graph
 from ptefoundry.params import Params, load_params
-from ptefoundry.toolchain import TOOLCHAIN_FILE, current_toolchain, pin_toolchain
+from ptefoundry.toolchain import TOOLCHAIN_FILE, pin_toolchain
 from ptefoundry.workspace import Workspace
 
+from .build_place import BuildPlace, ThisMachine
 from .changes import describe_changes
 from .display import LiveDisplay, PlainDisplay, StageResult
 from .leftovers import remove_leftovers
 from .output import print_note
-from .repro import run_stages
 from .targets import find_targets
 
 
@@ -31,6 +32,10 @@ class BuildRequest:
     """Stages by name."""
     locked: bool = False
     """Refuse another toolchain than the pinned one instead of pinning this one."""
+    container: bool = False
+    """Run the stages in a container."""
+    image: str | None = None
+    """The image for it; None for that of the Dockerfile."""
     live: bool = False
     verbose: bool = False
 
@@ -71,14 +76,16 @@ def build_workspace(workspace: Workspace, request: BuildRequest) -> Outcome:
     params = load_params(workspace.root)
     variants = find_targets(params, backends=request.backends, adapters=request.adapters)
     targets = (*variants, *request.only)
-    _prepare(workspace, params, everything=not targets, locked=request.locked)
     failure = None
     display = (LiveDisplay if request.live else PlainDisplay)(workspace.root)
-    with display.open():
-        try:
-            run_stages(workspace.root, targets, display, verbose=request.verbose)
-        except BuildError as error:
-            failure = error
+    with _place(workspace, params, request) as place:
+        _settle_toolchain(workspace.root, place.toolchain(), locked=request.locked)
+        _prepare(workspace, params, everything=not targets)
+        with display.open():
+            try:
+                place.run_stages(targets, display, verbose=request.verbose)
+            except BuildError as error:
+                failure = error
     return Outcome(
         stages=tuple(display.results),
         seconds=time.monotonic() - started,
@@ -87,8 +94,18 @@ def build_workspace(workspace: Workspace, request: BuildRequest) -> Outcome:
     )
 
 
-def _prepare(workspace: Workspace, params: Params, *, everything: bool, locked: bool) -> None:
-    _settle_toolchain(workspace.root, locked=locked)
+@contextmanager
+def _place(workspace: Workspace, params: Params, request: BuildRequest) -> Iterator[BuildPlace]:
+    if not request.container:
+        yield ThisMachine(workspace.root)
+        return
+    from .container_place import container_place
+
+    with container_place(workspace.root, params, request.image) as place:
+        yield place
+
+
+def _prepare(workspace: Workspace, params: Params, *, everything: bool) -> None:
     if sync_graph(workspace.root):
         print_note(f"{GRAPH_FILE} now follows params.yaml")
     if everything:
@@ -97,10 +114,10 @@ def _prepare(workspace: Workspace, params: Params, *, everything: bool, locked: 
             print_note(f"removed {path.relative_to(workspace.root)}: its adapter is gone")
 
 
-def _settle_toolchain(root: Path, *, locked: bool) -> None:
-    """Make toolchain.json say what this installation is, or refuse."""
+def _settle_toolchain(root: Path, current: Mapping[str, Any], *, locked: bool) -> None:
+    """Make toolchain.json say what builds, or refuse."""
     pinned = _pinned_toolchain(root)
-    changes = describe_changes(pinned, current_toolchain())
+    changes = describe_changes(pinned, current)
     if changes and locked:
         raise ConfigError(
             f"{root / TOOLCHAIN_FILE}: --locked: this installation is not the pinned toolchain:\n  "
@@ -108,7 +125,7 @@ def _settle_toolchain(root: Path, *, locked: bool) -> None:
             + "\ninstall the pinned versions, or build without --locked"
         )
     if changes:
-        pin_toolchain(root)
+        pin_toolchain(root, current)
         print_note(f"{TOOLCHAIN_FILE} now pins this installation")
         if pinned:
             print_note("\n".join(f"  {change}" for change in changes))

@@ -1,10 +1,10 @@
 """The build graph as DVC sees it: which stages would run, and why.
 
-The only module that uses DVC as a library; builds run it as a program.
+Builds run DVC as a program; here it is a library.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def plan_stages(root: Path, toolchain: Mapping[str, Any]) -> tuple[PlannedStage,
         GraphError: DVC cannot read the graph.
         BuildError: another build holds its lock.
     """
-    with _opened(root) as repo:
+    with opened(root) as repo:
         from dvc.repo.reproduce import plan_repro
 
         status, graph = repo.status(), repo.index.graph
@@ -78,8 +78,18 @@ def plan_stages(root: Path, toolchain: Mapping[str, Any]) -> tuple[PlannedStage,
     return tuple(planned)
 
 
+def stages_behind(root: Path, targets: Collection[str]) -> set[str]:
+    """Stages that some depend on, with themselves; all stages for no targets."""
+    with opened(root) as repo:
+        from dvc.repo.reproduce import plan_repro
+
+        graph = repo.index.graph
+        wanted = [stage for stage in graph if stage.addressing in targets] if targets else None
+        return {stage.addressing for stage in plan_repro(graph, wanted)}
+
+
 @contextlib.contextmanager
-def _opened(root: Path) -> Iterator[Any]:
+def opened(root: Path) -> Iterator[Any]:
     """DVC's view of a workspace, with its errors turned into ours."""
     check_dvc(root)
     from dvc.exceptions import DvcException

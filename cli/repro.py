@@ -4,10 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 from ptefoundry.report import PROGRESS_VARIABLE, parse_progress
 
@@ -40,23 +41,44 @@ def run_stages(
         KeyboardInterrupt: this process was interrupted; all others have stopped.
     """
     check_dvc(root)
-    log, reader = root / LOG_FILE, StageReader(listener, verbose=verbose)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with _signals_interrupt(), _dvc_running(root, targets) as dvc, log.open("w") as log_file:
+    reader = StageReader(listener, verbose=verbose)
+    with signals_interrupt(), dvc_running(root, targets) as dvc, open_log(root) as log:
         assert dvc.stdout is not None
-        for line in dvc.stdout:
-            if parse_progress(line) is None:
-                log_file.write(line)
-            reader.feed(line.rstrip("\n"))
+        follow(dvc.stdout, reader, log)
         succeeded = dvc.wait() == 0
+    conclude(root, reader, succeeded=succeeded)
+
+
+def open_log(root: Path) -> TextIO:
+    """The file for all that a build prints, emptied."""
+    log = root / LOG_FILE
+    log.parent.mkdir(parents=True, exist_ok=True)
+    return log.open("w")
+
+
+def follow(lines: Iterable[str], reader: StageReader, log: TextIO) -> None:
+    """Read what DVC and the stages print, until it ends, and keep it but for progress."""
+    for line in lines:
+        text = line.rstrip("\n")
+        if parse_progress(text) is None:
+            log.write(f"{text}\n")
+        reader.feed(text)
+
+
+def conclude(root: Path, reader: StageReader, *, succeeded: bool) -> None:
+    """Finish the last stage, or raise what made DVC fail.
+
+    Raises:
+        BuildError: it failed.
+    """
     if not succeeded:
-        raise explain_failure(reader.output, root=root, log=log)
+        raise explain_failure(reader.output, root=root, log=root / LOG_FILE)
     reader.finish()
 
 
 @contextmanager
-def _dvc_running(root: Path, targets: Sequence[str]) -> Iterator["subprocess.Popen[str]"]:
-    """The process of DVC, which does not outlive the block."""
+def dvc_running(root: Path, targets: Sequence[str]) -> Iterator["subprocess.Popen[str]"]:
+    """The process of `dvc repro`, with its output to read; it does not outlive the block."""
     with fork_server(root) as (variables, start_forks):
         with _interruptible_children():
             dvc = subprocess.Popen(
@@ -125,7 +147,7 @@ def _interruptible_children() -> Iterator[None]:
 
 
 @contextmanager
-def _signals_interrupt() -> Iterator[None]:
+def signals_interrupt() -> Iterator[None]:
     """Treat the requests to end like Ctrl-C, so that no stage is left running."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -8,16 +8,21 @@ a stage that runs with another toolchain than the pinned one refuses.
 
 The code of a stage is the import closure of its module within ptefoundry, less
 the modules that can change no output.
+
+A build in a container also pins the content of its image, in every section. What a
+section says without it (`describe_section`) identifies what is the same on any machine.
 """
 
 import functools
 import importlib.metadata
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +31,8 @@ from ptefoundry.errors import ConfigError
 from ptefoundry.files import write_json
 
 TOOLCHAIN_FILE = "toolchain.json"
+IMAGE_VARIABLE = "PTEFOUNDRY_IMAGE"
+"""Environment variable: content digest of the image that this runs in; not set elsewhere."""
 
 #: Section -> (modules that make the result, packages whose version can change it).
 _SECTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -88,11 +95,11 @@ _UNUSED: dict[str, set[str]] = {
 
 def current_toolchain() -> dict[str, dict[str, str]]:
     """The toolchain of this installation: section -> what -> version or digest."""
-    return {section: describe_section(section) for section in _SECTIONS}
+    return {section: _describe_here(section) for section in _SECTIONS}
 
 
 def describe_section(section: str) -> dict[str, str]:
-    """One section of the toolchain of this installation."""
+    """One section of the toolchain of this installation, whatever it is installed in."""
     names, _ = _SECTIONS[section]
     modules = [f"ptefoundry.{name}" for name in names]
     unused = _NO_EFFECT | _UNUSED.get(section, {"ptefoundry.base.sources"})
@@ -106,15 +113,25 @@ def describe_section(section: str) -> dict[str, str]:
     return facts
 
 
+def _describe_here(section: str) -> dict[str, str]:
+    image = os.environ.get(IMAGE_VARIABLE)
+    return describe_section(section) | ({} if image is None else {"image": image})
+
+
 def package_versions(section: str) -> dict[str, str]:
     """The packages that a section depends on, in the versions that are installed."""
     return {package: _version(package) for package in _SECTIONS[section][1]}
 
 
-def pin_toolchain(root: Path) -> bool:
-    """Bring a workspace's toolchain.json up to date; tells whether it changed."""
+def pin_toolchain(root: Path, toolchain: Mapping[str, Any] | None = None) -> bool:
+    """Bring a workspace's toolchain.json up to date; tells whether it changed.
+
+    Args:
+        root: the workspace.
+        toolchain: what is to be pinned; None for this installation.
+    """
     path = root / TOOLCHAIN_FILE
-    current = current_toolchain()
+    current = current_toolchain() if toolchain is None else toolchain
     if path.is_file() and _read(path) == current:
         return False
     write_json(path, current)
@@ -132,7 +149,7 @@ def check_toolchain(root: Path, section: str) -> None:
         raise ConfigError(
             f"{path}: expected the pinned toolchain, found no file; run `ptefoundry build`"
         )
-    pinned, current = _read(path).get(section, {}), describe_section(section)
+    pinned, current = _read(path).get(section, {}), _describe_here(section)
     differences = [
         f"{section}.{key}: pinned {pinned.get(key, 'nothing')}, found {current.get(key, 'nothing')}"
         for key in sorted({*pinned, *current})
@@ -142,8 +159,8 @@ def check_toolchain(root: Path, section: str) -> None:
         raise ConfigError(
             f"{path}: this installation is not the pinned toolchain:\n  "
             + "\n  ".join(differences)
-            + "\ninstall the pinned versions, or run `ptefoundry build` to pin this one and "
-            "rebuild what it can change"
+            + "\ninstall the pinned versions (an image is for `ptefoundry build --container`), or "
+            "run `ptefoundry build` to pin this one and rebuild what it can change"
         )
 
 

@@ -1,67 +1,45 @@
 """Compiles the modules of an image that stages import; the Dockerfile runs it.
 
-    python bytecode.py SITE_PACKAGES
+    python bytecode.py SITE_PACKAGES MODULE,MODULE... [MODULE,MODULE...]
 
 Without bytecode each process would spend half a minute compiling; with all of it the image
-would be a quarter larger. Python itself writes it, with the source's date; that is replaced
-by the mark of bytecode that is not compared with its source (PEP 552), which never changes
-in an image.
+would be a quarter larger. Python writes it when it imports, and here it is made to depend on
+its source alone: it is marked as not to be compared with it (PEP 552) instead of naming its
+date, and has no back references, which depend on what else a process has imported.
 """
 
 import importlib.util
+import marshal
 import struct
 import subprocess
 import sys
 from pathlib import Path
 
-#: What stages import, in groups that are imported side by side.
-_IMPORTS = (
-    (
-        "torch",
-        "safetensors.torch",
-        "transformers.models.auto.modeling_auto",
-        "peft",
-        "torchao",
-        "executorch.exir",
-        "executorch.backends.xnnpack.partition.xnnpack_partitioner",
-    ),
-    (
-        "coremltools",
-        "gguf",
-        "tokenizers",
-        "transformers.models.llama.modeling_llama",
-        "dvc.repo.reproduce",
-        "dvc.commands.repro",
-        "dvc_s3",
-        "boto3",
-        "huggingface_hub",
-    ),
-)
-
-_MAGIC_BYTES = 4
-#: Flags: a hash stands in place of date and size, and is not checked.
+#: Flags of the header: a hash stands in place of date and size, and is not checked.
 _UNCHECKED_HASH = struct.pack("<I", 0b01)
 _HEADER_BYTES = 16
+#: The last format without back references.
+_MARSHAL_VERSION = 2
 
 
 def main() -> None:
-    """Compile, then mark; fails where one of the modules cannot be imported."""
-    commands = [f"import {', '.join(group)}" for group in _IMPORTS]
-    processes = [subprocess.Popen([sys.executable, "-c", command]) for command in commands]
-    if any([process.wait() != 0 for process in processes]):  # noqa: C419  wait for all
+    """Import each list of modules in a process of its own, then settle what was written."""
+    folder, groups = Path(sys.argv[1]), sys.argv[2:]
+    processes = [subprocess.Popen([sys.executable, "-c", f"import {group}"]) for group in groups]
+    codes = [process.wait() for process in processes]
+    if any(codes):
         sys.exit("a module that stages need cannot be imported")
-    for path in Path(sys.argv[1]).rglob("__pycache__/*.pyc"):
-        path.write_bytes(mark_unchecked(path.read_bytes(), _source_of(path).read_bytes()))
+    for path in folder.rglob("__pycache__/*.pyc"):
+        source = Path(importlib.util.source_from_cache(str(path)))
+        path.write_bytes(settle(path.read_bytes(), source.read_bytes()))
 
 
-def mark_unchecked(bytecode: bytes, source: bytes) -> bytes:
-    """Bytecode with a header that names its source by hash instead of by date."""
-    header = bytecode[:_MAGIC_BYTES] + _UNCHECKED_HASH + importlib.util.source_hash(source)
-    return header + bytecode[_HEADER_BYTES:]
-
-
-def _source_of(path: Path) -> Path:
-    return Path(importlib.util.source_from_cache(str(path)))
+def settle(bytecode: bytes, source: bytes) -> bytes:
+    """The same bytecode, as nothing but its source determines it."""
+    code = marshal.loads(bytecode[_HEADER_BYTES:])  # noqa: S302  Python has just written it
+    hashed = importlib.util.source_hash(source)
+    header = importlib.util.MAGIC_NUMBER + _UNCHECKED_HASH + hashed
+    return header + marshal.dumps(code, _MARSHAL_VERSION)
 
 
 if __name__ == "__main__":

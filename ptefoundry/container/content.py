@@ -12,10 +12,14 @@ import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from typing import IO
 
+from ptefoundry.digest import hash_bytes
+
 #: Made by engines for each container anew.
 _OF_THE_ENGINE = re.compile(
     r"(?:dev|proc|sys)/.*|\.dockerenv|run/\.containerenv|etc/(?:hosts|hostname|resolv\.conf|mtab)"
 )
+#: Folders that engines put these into, which changes the folders' times.
+_TOUCHED = frozenset({"dev", "etc", "proc", "run", "sys"})
 _CHUNK_BYTES = 1 << 20
 
 
@@ -27,12 +31,12 @@ def content_digest(archive: IO[bytes], environment: Sequence[str]) -> str:
         environment: what the image sets, as `NAME=value`.
 
     Returns:
-        `sha256:` and 64 hex digits.
+        64 hex digits.
     """
     with tarfile.open(fileobj=archive, mode="r|") as members:
         lines = sorted(_describe_all(members))
     text = "".join(f"{line}\n" for line in (*lines, json.dumps(sorted(environment))))
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    return hash_bytes(text.encode())
 
 
 def _describe_all(members: tarfile.TarFile) -> Iterator[str]:
@@ -47,8 +51,9 @@ def _describe_all(members: tarfile.TarFile) -> Iterator[str]:
         content = contents.get(member.linkname.removeprefix("./") if member.islnk() else name)
         kind = "file" if content else member.type.decode()
         target = member.linkname if member.issym() else ""
-        owner = [f"{member.mode:o}", member.uid, member.gid, int(member.mtime)]
-        yield json.dumps([name, kind, *owner, target, content])
+        time_s = None if name in _TOUCHED else int(member.mtime)
+        owner = [f"{member.mode:o}", member.uid, member.gid]
+        yield json.dumps([name, kind, *owner, time_s, target, content])
 
 
 def _hash(file: IO[bytes]) -> str:

@@ -5,11 +5,12 @@ The one module that talks to an engine. Whatever goes wrong there becomes a
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
+from ptefoundry.container.build_output import BuildFailedError, build_lines
 from ptefoundry.container.failures import HOW_TO_START, engine_errors
 from ptefoundry.container.job import Job
 from ptefoundry.container.running import RunningJob
@@ -71,6 +72,31 @@ class Engine:
             except ImageNotFound:
                 return None
         return found
+
+    def build(self, context: IO[bytes], options: Mapping[str, str]) -> Iterator[str]:
+        """Build an image with BuildKit, or as Podman does; yields what that prints.
+
+        The client library knows Docker's older builder only, which has no mounts.
+
+        Args:
+            context: a tar file of what the Dockerfile uses, with the Dockerfile.
+            options: parameters of the request, such as `t` for the tag.
+
+        Raises:
+            BuildFailedError: the build failed.
+        """
+        with engine_errors("building the image"):
+            answer = self.api.post(
+                f"{self.api.base_url}/v{self.api.api_version}/build",
+                params={"version": "2", **options},
+                headers={"Content-Type": "application/x-tar"},
+                data=context,
+                stream=True,
+                timeout=None,
+            )
+            if not answer.ok:
+                raise BuildFailedError(answer.text.strip())
+            yield from build_lines(answer.iter_lines())
 
     def remove_jobs(self, purpose: str) -> None:
         """Stop and remove what is left of jobs of a purpose whose processes were killed."""

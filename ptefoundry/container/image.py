@@ -4,12 +4,15 @@ What it is made of is its recipe: Dockerfile, locks, base image. An image of the
 is not built again. What came out is its content digest, which stages depend on.
 """
 
+import json
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
+from ptefoundry.container.build_output import BuildFailedError
 from ptefoundry.container.content import ChunkReader, content_digest
 from ptefoundry.container.engine import Engine
 from ptefoundry.container.failures import engine_errors
@@ -34,7 +37,7 @@ class Image:
     id: str
     """The engine's name of it, `sha256:<64 hex digits>`: another one after each build."""
     digest: str
-    """Of its content: the same after each build of the same things."""
+    """Of its content, 64 hex digits: the same after each build of the same things."""
 
 
 def find_image(engine: Engine, name: str, cache: Path) -> Image:
@@ -57,6 +60,21 @@ def find_image(engine: Engine, name: str, cache: Path) -> Image:
     return _described(engine, found, cache)
 
 
+def find_built_image(engine: Engine, recipe: Recipe, cache: Path) -> Image | None:
+    """The newest image that was built of a recipe; None if the engine has none.
+
+    Raises:
+        ConfigError: the base is no fixed image.
+    """
+    label = recipe_digest(engine, recipe)
+    with engine_errors("looking for the image"):
+        known = engine.api.images(filters={"label": f"{RECIPE_LABEL}={label}"})
+    if not known:
+        return None
+    newest = max(known, key=lambda image: (image["Created"], image["Id"]))
+    return find_image(engine, newest["Id"], cache)
+
+
 def ensure_image(engine: Engine, recipe: Recipe, cache: Path, say: Say) -> Image:
     """The image of a recipe, built if the engine has none.
 
@@ -64,13 +82,8 @@ def ensure_image(engine: Engine, recipe: Recipe, cache: Path, say: Say) -> Image
         ConfigError: the base is no fixed image.
         ContainerError: building failed.
     """
-    label = recipe_digest(engine, recipe)
-    with engine_errors("looking for the image"):
-        known = engine.api.images(filters={"label": f"{RECIPE_LABEL}={label}"})
-    if known:
-        newest = max(known, key=lambda image: (image["Created"], image["Id"]))
-        return find_image(engine, newest["Id"], cache)
-    return build_image(engine, recipe, cache, say)
+    found = find_built_image(engine, recipe, cache)
+    return build_image(engine, recipe, cache, say) if found is None else found
 
 
 def build_image(
@@ -91,22 +104,16 @@ def build_image(
     """
     label = recipe_digest(engine, recipe)
     tag = f"{IMAGE_NAME}:{label[:12]}"
-    with tempfile.TemporaryFile() as context, engine_errors("building the image"):
+    with tempfile.TemporaryFile() as context:
         pack_context(recipe, context)
         context.seek(0)
-        events = engine.api.build(
-            fileobj=context,
-            custom_context=True,
-            tag=tag,
-            buildargs={} if recipe.base is None else {"BASE": recipe.base},
-            labels={RECIPE_LABEL: label},
-            nocache=afresh,
-            rm=True,
-            forcerm=True,
-            decode=True,
-            timeout=None,
-        )
-        _follow(events, say)
+        options = {
+            "t": tag,
+            "buildargs": json.dumps({} if recipe.base is None else {"BASE": recipe.base}),
+            "labels": json.dumps({RECIPE_LABEL: label}),
+        }
+        lines = engine.build(context, {**options, "nocache": "1"} if afresh else options)
+        _follow(lines, say)
     return find_image(engine, tag, cache)
 
 
@@ -131,15 +138,14 @@ def _export_digest(engine: Engine, identifier: str, environment: Any) -> str:
             engine.api.remove_container(container, force=True)
 
 
-def _follow(events: Iterator[dict[str, Any]], say: Say) -> None:
-    lines: list[str] = []
-    for event in events:
-        if "error" in event:
-            tail = "\n".join(lines[-_TAIL_LINES:])
-            raise ContainerError(
-                f"building the image failed: {event['error']}\nits last lines:\n{tail}"
-            )
-        for line in str(event.get("stream", "")).splitlines():
-            if line.strip():
-                lines.append(line)
-                say(line)
+def _follow(lines: Iterator[str], say: Say) -> None:
+    last: deque[str] = deque(maxlen=_TAIL_LINES)
+    try:
+        for line in lines:
+            last.append(line)
+            say(line)
+    except BuildFailedError as error:
+        tail = "\n".join(last)
+        raise ContainerError(
+            f"building the image failed: {error}\nits last lines:\n{tail}"
+        ) from error

@@ -2,6 +2,7 @@
 
 import platform
 import tarfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -10,8 +11,12 @@ from ptefoundry.container.engine import Engine
 from ptefoundry.digest import hash_file, hash_json
 from ptefoundry.errors import ConfigError
 
+BASE_VARIABLE = "PTEFOUNDRY_BASE_IMAGE"
+WHEELHOUSE_VARIABLE = "PTEFOUNDRY_WHEELHOUSE"
+
 DOCKERFILE = "Dockerfile"
 _LOCKS = ("requirements-pip.lock", "requirements-torch.lock", "requirements-build.lock")
+_WHEEL_FOLDERS = ("torch", "locked")
 _BYTECODE = "ptefoundry/container/bytecode.py"
 
 #: Of files in the build's context; any will do that is always the same.
@@ -26,6 +31,22 @@ class Recipe:
     """An image that the engine has, or `name@sha256:...`; None for the Dockerfile's own."""
     wheelhouse: Path | None = None
     """What `make wheelhouse` gathered; None to download packages."""
+
+
+def usual_recipe(environment: Mapping[str, str]) -> Recipe:
+    """The recipe on this machine: base and wheelhouse as variables name them.
+
+    A wheelhouse beside the Dockerfile is used without being named.
+    """
+    beside = image_sources() / "wheelhouse"
+    folder = environment.get(WHEELHOUSE_VARIABLE)
+    wheelhouse = Path(folder) if folder else beside if beside.is_dir() else None
+    if wheelhouse is not None and not wheelhouse.is_dir():
+        raise ConfigError(
+            f"{WHEELHOUSE_VARIABLE}={wheelhouse}: expected a folder that `make wheelhouse` made, "
+            "found none"
+        )
+    return Recipe(base=environment.get(BASE_VARIABLE) or None, wheelhouse=wheelhouse)
 
 
 def recipe_digest(engine: Engine, recipe: Recipe) -> str:
@@ -78,11 +99,16 @@ def pack_context(recipe: Recipe, file: IO[bytes]) -> None:
     named = _files()
     if recipe.wheelhouse is not None:
         for path in sorted(recipe.wheelhouse.rglob("*")):
-            if path.is_file():
+            if path.suffix in {".whl", ".gz"}:
                 named[f"wheelhouse/{path.relative_to(recipe.wheelhouse).as_posix()}"] = path
     with tarfile.open(fileobj=file, mode="w") as archive:
         for name, path in named.items():
             archive.add(path, name, filter=_settled)
+        # They are mounted, with or without something in them.
+        for name in _WHEEL_FOLDERS:
+            folder = tarfile.TarInfo(f"wheelhouse/{name}")
+            folder.type = tarfile.DIRTYPE
+            archive.addfile(_settled(folder))
 
 
 def _files() -> dict[str, Path]:
@@ -95,6 +121,6 @@ def _files() -> dict[str, Path]:
 def _settled(member: tarfile.TarInfo) -> tarfile.TarInfo:
     member.uid = member.gid = 0
     member.uname = member.gname = ""
-    member.mode = 0o644
+    member.mode = 0o755 if member.isdir() else 0o644
     member.mtime = _TIME_S
     return member

@@ -21,7 +21,7 @@ from ptefoundry.registry.trust.version_signatures import VersionFiles
 
 DVC_LOCK, TOOLCHAIN = "dvc.lock", "toolchain.json"
 #: What a section of toolchain.json has besides the versions of packages.
-_NO_PACKAGES = frozenset({"code", "compiler", "python", "sources"})
+_NO_PACKAGES = frozenset({"code", "compiler", "image", "python", "sources"})
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
 
@@ -77,6 +77,12 @@ class BuildRecord:
             if name not in _NO_PACKAGES
         )
         return tuple(sorted(set(found)))
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """Content of the images that stages ran in, hex SHA-256; none outside of containers."""
+        found = {section["image"] for section in self.toolchain.values() if "image" in section}
+        return tuple(sorted(found))
 
 
 def record_build(

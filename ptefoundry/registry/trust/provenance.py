@@ -126,6 +126,7 @@ def _dependencies(record: BuildRecord) -> list[dict[str, Any]]:
         found.append(_describe_git(record.git))
     if record.dvc_lock is not None:
         found.append({"name": DVC_LOCK, "digest": {"sha256": record.dvc_lock}})
+    found += [{"name": "image", "digest": {"sha256": digest}} for digest in record.images]
     found += [
         {"name": name, "uri": f"pkg:pypi/{quote(name.lower())}@{quote(version)}"}
         for name, version in record.packages

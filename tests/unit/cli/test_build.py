@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ptefoundry.cli import builder
+from ptefoundry.cli import build_place
 from ptefoundry.cli.main import app
 from ptefoundry.cli.stage_output import StageListener
 from ptefoundry.errors import BuildError, ConfigError, FoundryError
@@ -26,7 +26,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
         listener.finished("compile@xnnpack", "unchanged", 0.0)
         listener.finished("bundle", "ran", 1.5)
 
-    monkeypatch.setattr(builder, "run_stages", run)
+    monkeypatch.setattr(build_place, "run_stages", run)
     return calls
 
 
@@ -87,7 +87,7 @@ def test_failure_is_in_the_document_and_raised(
     def fail(*_arguments: object, **_options: object) -> None:
         raise BuildError("what happened")
 
-    monkeypatch.setattr(builder, "run_stages", fail)
+    monkeypatch.setattr(build_place, "run_stages", fail)
     result = CliRunner().invoke(app, ["build", "--json"])
     assert isinstance(result.exception, BuildError)
     outcome = json.loads(result.stdout)

@@ -1,0 +1,48 @@
+"""The environment of stages in a container: fixed, but for what fetching needs."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ptefoundry.container.code import CODE_FOLDER
+from ptefoundry.container.image import Image
+from ptefoundry.container.job import Mount, same_place
+from ptefoundry.report import PROGRESS_VARIABLE
+from ptefoundry.toolchain import IMAGE_VARIABLE
+
+#: Beginnings of names: credentials, indexes, certificate authorities, proxies.
+_FOR_FETCHING = ("AWS_", "HF_", "PIP_", "SSL_CERT_", "REQUESTS_CA_", "CURL_CA_")
+_PROXIES = frozenset({"http_proxy", "https_proxy", "no_proxy", "all_proxy"})
+_AUTHORITIES = (
+    "AWS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "PIP_CERT",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_FILE",
+)
+
+
+def build_environment(image: Image) -> Mapping[str, str]:
+    """What stages in that image find, whoever runs them."""
+    return {
+        "HOME": "/tmp",  # noqa: S108  the container's own
+        "PYTHONPATH": str(CODE_FOLDER),
+        "DVC_NO_ANALYTICS": "1",
+        PROGRESS_VARIABLE: "lines",
+        IMAGE_VARIABLE: image.digest,
+    }
+
+
+def fetch_environment() -> Mapping[str, str]:
+    """What of this process's environment stages with network get besides."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(_FOR_FETCHING) or name.lower() in _PROXIES
+    }
+
+
+def fetch_mounts() -> Iterator[Mount]:
+    """Files of certificates that the environment names."""
+    paths = {os.environ[name] for name in _AUTHORITIES if name in os.environ}
+    yield from (same_place(Path(path), read_only=True) for path in paths if Path(path).is_file())
