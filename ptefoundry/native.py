@@ -45,12 +45,23 @@ def build_runner(into: Path) -> None:
 def runner_program(folder: Path) -> Path:
     """The runner's executable in a folder that `build_runner` made.
 
-    DVC restores files from its cache without their modes, so it is made executable.
+    DVC keeps files in its cache without their modes, so it is made executable.
     """
     program = folder / RUNNER_PROGRAM
     if program.is_file() and not os.access(program, os.X_OK):
-        program.chmod(program.stat().st_mode | 0o111)
+        _make_executable(program)
     return program
+
+
+def _make_executable(program: Path) -> None:
+    """Replace a file by an executable copy: it may be a hard link to one in DVC's cache."""
+    temporary = program.with_name(f".{program.name}.{os.getpid()}.tmp")
+    try:
+        shutil.copyfile(program, temporary)
+        temporary.chmod(0o755)
+        temporary.replace(program)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _program(name: str) -> Path:

@@ -54,7 +54,7 @@ class TinyWorkspace:
             "core.analytics": "false",
             "core.check_update": "false",
             "cache.dir": str(cache),
-            "cache.type": "reflink,hardlink,copy",
+            "cache.type": "hardlink,reflink,copy",
         }
         for key, value in settings.items():
             subprocess.run(self.dvc("config", key, value), cwd=self.root, check=True)

@@ -78,7 +78,7 @@ def test_workspace_is_a_repository_of_git_and_dvc(base: Path, tmp_path: Path) ->
     config = (root / ".dvc" / "config").read_text()
     assert "analytics = false" in config
     assert "check_update = false" in config
-    assert "reflink,hardlink,copy" in config
+    assert "hardlink,reflink,copy" in config
     (root / "artifacts" / "runner").mkdir(parents=True)
     ignored = subprocess.run(
         ["git", "check-ignore", "artifacts/runner", "dvc.lock", "params.yaml"],
