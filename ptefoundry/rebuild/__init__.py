@@ -1,0 +1,1 @@
+"""Building a bundle again from what it records, and comparing the bytes."""
