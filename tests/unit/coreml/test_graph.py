@@ -60,7 +60,7 @@ def test_an_adapter_compiles_the_program_and_no_stage_of_another_adapter(tmp_pat
     before, after = graph_text(_params(tmp_path, RED)), graph_text(_params(tmp_path, RED, BLUE))
     new = stage_descriptions(after).keys() - stage_descriptions(before).keys()
     assert "smoke-coreml@blue" in new
-    assert redefined_stages(before, after) == {"compile-coreml", "signatures"}
+    assert redefined_stages(before, after) == {"bundle", "compile-coreml", "signatures"}
 
 
 def test_stages_are_found_by_variant(tmp_path: Path) -> None:
