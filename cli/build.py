@@ -37,6 +37,12 @@ def build(  # noqa: PLR0913  one parameter for each option
             "by what the Dockerfile makes it of."
         ),
     ] = None,
+    assemble: Annotated[
+        bool,
+        typer.Option(
+            "--assemble", help="Refuse to run any stage but the bundle's: the cache must have all."
+        ),
+    ] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show everything that stages print.")
     ] = False,
@@ -57,6 +63,7 @@ def build(  # noqa: PLR0913  one parameter for each option
         locked=locked,
         container=container or image is not None,
         image=image,
+        assemble=assemble,
         live=is_interactive(),
         verbose=verbose,
     )

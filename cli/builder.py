@@ -1,6 +1,7 @@
 """A build from its preparation to its end."""
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 from ptefoundry.errors import BuildError, ConfigError
 from ptefoundry.graph import GRAPH_FILE, sync_graph
 from ptefoundry.params import Params, load_params
+from ptefoundry.report import ASSEMBLE_VARIABLE
 from ptefoundry.toolchain import TOOLCHAIN_FILE, pin_toolchain
 from ptefoundry.workspace import Workspace
 
@@ -36,6 +38,8 @@ class BuildRequest:
     """Run the stages in a container."""
     image: str | None = None
     """The image for it; None for that of the Dockerfile."""
+    assemble: bool = False
+    """Run no stage but the bundle's."""
     live: bool = False
     verbose: bool = False
 
@@ -76,6 +80,9 @@ def build_workspace(workspace: Workspace, request: BuildRequest) -> Outcome:
     params = load_params(workspace.root)
     variants = find_targets(params, backends=request.backends, adapters=request.adapters)
     targets = (*variants, *request.only)
+    if request.assemble:
+        # For all stages, wherever they run.
+        os.environ[ASSEMBLE_VARIABLE] = "1"
     failure = None
     display = (LiveDisplay if request.live else PlainDisplay)(workspace.root)
     with _place(workspace, params, request) as place:

@@ -7,9 +7,10 @@ from pathlib import Path
 from ptefoundry.container.code import CODE_FOLDER
 from ptefoundry.container.image import Image
 from ptefoundry.container.job import Mount, same_place
-from ptefoundry.report import PROGRESS_VARIABLE
+from ptefoundry.report import ASSEMBLE_VARIABLE, PROGRESS_VARIABLE
 from ptefoundry.toolchain import IMAGE_VARIABLE
 
+_PASSED_ON = (ASSEMBLE_VARIABLE,)
 #: Beginnings of names: credentials, indexes, certificate authorities, proxies.
 _FOR_FETCHING = ("AWS_", "HF_", "PIP_", "SSL_CERT_", "REQUESTS_CA_", "CURL_CA_")
 _PROXIES = frozenset({"http_proxy", "https_proxy", "no_proxy", "all_proxy"})
@@ -30,6 +31,7 @@ def build_environment(image: Image) -> Mapping[str, str]:
         "DVC_NO_ANALYTICS": "1",
         PROGRESS_VARIABLE: "lines",
         IMAGE_VARIABLE: image.digest,
+        **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
     }
 
 

@@ -18,7 +18,7 @@ from .targets import COREML, backend_names, smoke_stage
 
 MOST_LEGS = 256
 """Jobs of one matrix, GitHub's limit."""
-_RUNNERS = {"xnnpack": "ubuntu-24.04", "coreml": "macos-15"}
+_RUNNER = "ubuntu-24.04"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ def _legs(params: Params, plan: Plan, backend: str, batch: int) -> Iterator[Leg]
         yield Leg(
             name=f"{backend}-{number}",
             backend=backend,
-            runner=_RUNNERS[backend],
+            runner=_RUNNER,
             variants=tuple(names),
         )
 

@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass
 Advance = Callable[[int], None]
 """Called with the number of bytes or items done since the last call."""
 
+ASSEMBLE_VARIABLE = "PTEFOUNDRY_ASSEMBLE"
+"""Environment variable; if it is set no stage runs but the bundle's."""
 PROGRESS_VARIABLE = "PTEFOUNDRY_PROGRESS"
 """Environment variable; `lines` asks for lines instead of a bar."""
 

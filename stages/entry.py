@@ -6,8 +6,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ptefoundry.errors import FoundryError
+from ptefoundry.errors import BuildError, FoundryError
 from ptefoundry.graph_check import check_graph
+from ptefoundry.report import ASSEMBLE_VARIABLE
 from ptefoundry.toolchain import check_toolchain
 
 from .fork_client import run_forked
@@ -21,6 +22,13 @@ def start(section: str, stage: Callable[[], None]) -> None:
     # A thread that waits for another by spinning takes the core from it wherever the machine
     # is busy: several times the CPU and time. OpenMP reads this when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if os.environ.get(ASSEMBLE_VARIABLE) and section != "bundle":
+        print(
+            "error: --assemble: expected this stage's outputs in the cache, found none; build it "
+            "where its part of the release is built, and let that push the cache",
+            file=sys.stderr,
+        )
+        sys.exit(BuildError.exit_code)
     if (code := run_forked(section)) is not None:
         sys.exit(code)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
