@@ -32,7 +32,6 @@ demo:  ## build the demo bundle, publish it, pull it back and let its adapters a
 	@if test -e $(NEW_RUNNER); then rm $(NEW_RUNNER); \
 	  dvc commit -q build-runner < /dev/null 2> /dev/null || \
 	  echo "the runner has other bytes than dvc.lock says, so the build makes it anew"; fi
-	@ptefoundry build
 	@python examples/registry.py artifacts/bundle
 
 .PHONY: demo-coreml

@@ -2,6 +2,8 @@
 
     python examples/registry.py artifacts/bundle
 
+Builds the bundle first, if something changed, and makes the registry meanwhile.
+
 Starts an S3 server on this machine (SeaweedFS, loopback only), stops it at the end and
 leaves nothing behind. What it does are commands that are printed before they run.
 """
@@ -13,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -40,7 +42,10 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     bundle = parser.parse_args().bundle.resolve()
     with tempfile.TemporaryDirectory(prefix="ptefoundry-demo-") as scratch, serve(Path(scratch)):
-        show(bundle, Path(scratch))
+        try:
+            show(bundle, Path(scratch))
+        except subprocess.CalledProcessError as error:
+            sys.exit(error.returncode)  # It has said why.
 
 
 @contextmanager
@@ -60,9 +65,11 @@ def serve(scratch: Path) -> Iterator[None]:
 
 def show(bundle: Path, scratch: Path) -> None:
     """The life of two versions."""
-    phone, key, name = scratch / "phone", scratch / "release.pem", load_manifest(bundle).name
+    phone, key = scratch / "phone", scratch / "release.pem"
+    with begun("registry", "init"):
+        subprocess.run(["ptefoundry", "build"], check=True, cwd=ROOT)
+    name = load_manifest(bundle).name
     stable, channel = f"{name}:stable", ("--channel", "stable", "--valid", "7d")
-    foundry("registry", "init")
     foundry("keys", "generate", "--out", key)
     os.environ.update(
         PTEFOUNDRY_SIGNING_KEY=str(key), PTEFOUNDRY_TRUST=str(key.with_suffix(".pub"))
@@ -72,7 +79,8 @@ def show(bundle: Path, scratch: Path) -> None:
     foundry("pull", stable, "--backend", BACKEND, "--adapter", ADAPTER, "--to", phone)
     foundry("run", phone, "--adapter", ADAPTER, "--prompt", PROMPTS[0])
     foundry("pull", stable, "--to", phone)
-    foundry("run", phone, "--adapter", "base", "--adapter", "executorch", "--prompt", PROMPTS[1])
+    both = ("--adapter", "base", "--adapter", "executorch", "--max-new-tokens", "48")
+    foundry("run", phone, *both, "--prompt", PROMPTS[1])
     print(f"\n# {ADAPTER} changes: the same matrices at three quarters of their strength")
     change_adapter(bundle, scratch / "changed", scratch / "adapter")
     foundry("push", scratch / "changed", "--version", "1.1.0", *channel)
@@ -83,11 +91,29 @@ def show(bundle: Path, scratch: Path) -> None:
     foundry("log")
 
 
+@contextmanager
+def begun(*arguments: str) -> Iterator[None]:
+    """A command that runs beside the block, and is shown after it."""
+    command = ["ptefoundry", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        yield
+        output, _ = running.communicate()
+    show_command(arguments)
+    print(output, end="", flush=True)
+    if running.returncode:
+        raise SystemExit(running.returncode)
+
+
+def show_command(words: Sequence[str]) -> None:
+    """Print a command as one would type it."""
+    shown = [word.replace(f"{tempfile.gettempdir()}/", "") for word in words]
+    print(f"\n$ ptefoundry {' '.join(f'{w!r}' if ' ' in w else w for w in shown)}", flush=True)
+
+
 def foundry(*arguments: str | Path) -> None:
     """Print a command and run it."""
     words = [str(argument) for argument in arguments]
-    shown = [word.replace(f"{tempfile.gettempdir()}/", "") for word in words]
-    print(f"\n$ ptefoundry {' '.join(f'{w!r}' if ' ' in w else w for w in shown)}", flush=True)
+    show_command(words)
     command = Path(sys.executable).with_name("ptefoundry")
     subprocess.run([command, *words], check=True, cwd=ROOT)
 

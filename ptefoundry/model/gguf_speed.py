@@ -6,6 +6,8 @@ that is three quarters of the loading time:
 - the file is parsed once for the configuration and once for the tensors;
 - parsing makes a view of a `numpy.memmap` for each part of the metadata, 490,000 for
   a tokenizer of 49,000 tokens, and a memmap's view costs several times an array's;
+- all that a tokenizer consists of becomes Python values, twice, of which a model needs
+  the number of tokens alone;
 - the table of tensor names, the same for the whole model, is made for each module.
 
 Decoding, renaming and permuting of tensors stay transformers' own.
@@ -19,6 +21,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import gguf
     import numpy
+
+TOKENIZER_FIELDS = tuple(f"tokenizer.ggml.{name}" for name in ("merges", "scores", "token_type"))
+"""Metadata that no model needs; `tokens` is counted where there is no `vocab_size`."""
 
 
 @contextmanager
@@ -45,6 +50,11 @@ def _array_reader() -> "type[gguf.GGUFReader]":
     import numpy
 
     class ArrayReader(gguf.GGUFReader):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            for name in TOKENIZER_FIELDS:
+                self.fields.pop(name, None)
+
         @property
         def data(self) -> "numpy.ndarray[Any, Any]":
             return self._data
