@@ -43,6 +43,13 @@ def build(  # noqa: PLR0913  one parameter for each option
             "--assemble", help="Refuse to run any stage but the bundle's: the cache must have all."
         ),
     ] = False,
+    pull: Annotated[
+        bool,
+        typer.Option("--pull", help="Take from the shared cache what was built elsewhere."),
+    ] = False,
+    push: Annotated[
+        bool, typer.Option("--push", help="Give the shared cache what it lacks of the result.")
+    ] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show everything that stages print.")
     ] = False,
@@ -50,7 +57,8 @@ def build(  # noqa: PLR0913  one parameter for each option
 ) -> None:
     """Make what changed, up to the bundle.
 
-    A build that was stopped or failed goes on where it was.
+    A build that was stopped or failed goes on where it was. The shared cache is DVC's default
+    remote; docs/shared-cache.md says how to name one.
     """
     from ptefoundry.workspace import find_workspace
 
@@ -64,6 +72,8 @@ def build(  # noqa: PLR0913  one parameter for each option
         container=container or image is not None,
         image=image,
         assemble=assemble,
+        pull=pull,
+        push=push,
         live=is_interactive(),
         verbose=verbose,
     )

@@ -21,6 +21,7 @@ from .changes import describe_changes
 from .display import LiveDisplay, PlainDisplay, StageResult
 from .leftovers import remove_leftovers
 from .output import print_note
+from .shared_cache import WithoutRestored, push_stages, restore_stages
 from .targets import find_targets
 
 
@@ -40,6 +41,10 @@ class BuildRequest:
     """The image for it; None for that of the Dockerfile."""
     assemble: bool = False
     """Run no stage but the bundle's."""
+    pull: bool = False
+    """Restore from the shared cache what was built elsewhere."""
+    push: bool = False
+    """Give the shared cache what it lacks, once everything is built."""
     live: bool = False
     verbose: bool = False
 
@@ -88,11 +93,16 @@ def build_workspace(workspace: Workspace, request: BuildRequest) -> Outcome:
     with _place(workspace, params, request) as place:
         _settle_toolchain(workspace.root, place.toolchain(), locked=request.locked)
         _prepare(workspace, params, everything=not targets)
+        listener = WithoutRestored(display)
         with display.open():
             try:
-                place.run_stages(targets, display, verbose=request.verbose)
+                if request.pull:
+                    restore_stages(workspace.root, targets, listener)
+                place.run_stages(targets, listener, verbose=request.verbose)
             except BuildError as error:
                 failure = error
+    if request.push and failure is None:
+        _push(workspace)
     return Outcome(
         stages=tuple(display.results),
         seconds=time.monotonic() - started,
@@ -110,6 +120,11 @@ def _place(workspace: Workspace, params: Params, request: BuildRequest) -> Itera
 
     with container_place(workspace.root, params, request.image) as place:
         yield place
+
+
+def _push(workspace: Workspace) -> None:
+    files, size = push_stages(workspace.root)
+    print_note(f"shared cache: sent {size:,} bytes in {files} files")
 
 
 def _prepare(workspace: Workspace, params: Params, *, everything: bool) -> None:

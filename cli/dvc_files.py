@@ -1,5 +1,6 @@
 """What DVC keeps in a workspace: its folder, and dvc.lock about the last runs of stages."""
 
+import functools
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,14 @@ def read_stages(root: Path) -> dict[str, Any]:
 
 def output_sizes(root: Path) -> dict[str, int]:
     """Stage -> bytes of its outputs."""
+    path = root / "dvc.lock"
+    state = path.stat() if path.is_file() else None
+    return _output_sizes(root, state and (state.st_mtime_ns, state.st_ino))
+
+
+@functools.lru_cache(maxsize=1)
+def _output_sizes(root: Path, _version: tuple[int, int] | None) -> dict[str, int]:
+    """Read again only when the file has changed: of hundreds of adapters it takes seconds."""
     return {
         name: sum(out.get("size", 0) for out in stage.get("outs", ()))
         for name, stage in read_stages(root).items()

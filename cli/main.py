@@ -23,6 +23,7 @@ from . import (
     plan,
     pull,
     push,
+    rebuild,
     registry,
     run,
     template,
@@ -67,6 +68,7 @@ app.command("plan")(plan.plan)
 app.command("build")(build.build)
 app.command("inspect")(inspect.inspect)
 app.command("verify")(verify.verify)
+app.command("rebuild")(rebuild.rebuild)
 app.command("run")(run.run)
 app.add_typer(template.app)
 app.add_typer(registry.app)

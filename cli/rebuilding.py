@@ -1,0 +1,187 @@
+"""Building a bundle again from its record, and comparing."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ptefoundry.bundle.manifest import MANIFEST_FILE, MEASURED_FILE, load_manifest
+from ptefoundry.errors import ConfigError, InputError
+from ptefoundry.lowering.store import workspace_stores
+from ptefoundry.rebuild.compare import compare_files, list_files
+from ptefoundry.rebuild.conditions import PLAIN, VARIED, Conditions, HereBuilder
+from ptefoundry.rebuild.difference import Difference
+from ptefoundry.rebuild.record import BuildRecord, changed_inputs, first_different, read_record
+from ptefoundry.rebuild.tree import bring_downloads, depth_below, make_tree
+from ptefoundry.toolchain import current_toolchain
+from ptefoundry.workspace import Workspace, cache_folder
+
+from .changes import describe_changes
+from .dvc_files import read_stages
+from .output import print_note
+
+_LOCK = "dvc.lock"
+_SIGNATURES = "signatures/"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RebuildRequest:
+    """What to build again and how."""
+
+    bundle: Path
+    vary: bool = False
+    """Build twice, under conditions that differ."""
+    use_templates: bool = False
+    """Take program templates that are there instead of compiling them."""
+    allow_other_toolchain: bool = False
+    keep: Path | None = None
+    """Where to leave what was built; None: removed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rebuilt:
+    """One build and how it compares."""
+
+    name: str
+    """Of the conditions."""
+    root: Path
+    seconds: float
+    files: int
+    """How many were compared."""
+    bytes: int
+    differences: tuple[Difference, ...]
+    origins: tuple[str, ...]
+    """Stages that made something else of the same inputs."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "name": self.name,
+            "seconds": round(self.seconds, 3),
+            "files": self.files,
+            "bytes": self.bytes,
+            "differences": [one.to_dict() for one in self.differences],
+            "origins": list(self.origins),
+        }
+
+
+def rebuild(workspace: Workspace, request: RebuildRequest) -> Iterator[Rebuilt]:
+    """Build the bundle of a workspace again, without anything that was built before.
+
+    Yields:
+        Each build as soon as it was compared; what it left is gone when the next is asked for.
+
+    Raises:
+        ConfigError: nothing was built here, or by another toolchain than this one.
+        InputError: an input is no longer what the bundle was built of.
+        FoundryError: a build failed; it has said why.
+    """
+    record = read_record(read_stages(workspace.root), where=str(workspace.root / _LOCK))
+    _check_toolchain(record, allow_other=request.allow_other_toolchain)
+    load_manifest(request.bundle)
+    for conditions in VARIED if request.vary else (PLAIN,):
+        print_note(f"building again, as {conditions.name}")
+        with _scratch(request.keep, conditions) as scratch:
+            yield _rebuild(workspace, record, request, conditions, scratch)
+
+
+def _rebuild(
+    workspace: Workspace,
+    record: BuildRecord,
+    request: RebuildRequest,
+    conditions: Conditions,
+    scratch: Path,
+) -> Rebuilt:
+    started = time.monotonic()
+    sources = [source["source"] for source in record.sources.values()]
+    below = scratch.joinpath("tree", *["below"] * depth_below(sources))
+    builder = HereBuilder(scratch)
+    tree = make_tree(record, workspace.root, below / conditions.folder)
+    bring_downloads(record, cache_folder(), builder.downloads)
+    if request.use_templates:
+        _bring_templates(workspace, tree)
+    builder.build(tree.root, conditions, record.fetches)
+    _check_inputs(record, tree)
+    builder.build(tree.root, conditions, ())
+    names = _names_to_compare(request.bundle, tree.bundle)
+    differences = compare_files(request.bundle, tree.bundle, names)
+    runner = list_files(workspace.runner) if workspace.runner.is_dir() else set[str]()
+    differences += compare_files(workspace.runner, tree.runner, runner, prefix="runner/")
+    return Rebuilt(
+        name=conditions.name,
+        root=tree.root,
+        seconds=time.monotonic() - started,
+        files=len(names) + len(runner),
+        bytes=_size(request.bundle, names) + _size(workspace.runner, runner),
+        differences=tuple(differences),
+        origins=tuple(first_different(record.stages, read_stages(tree.root))),
+    )
+
+
+def _check_toolchain(record: BuildRecord, *, allow_other: bool) -> None:
+    current = current_toolchain()
+    same_sections = {name: current.get(name, {}) for name in record.toolchain}
+    changes = describe_changes(record.toolchain, same_sections)
+    if not changes:
+        return
+    text = "expected the toolchain that the bundle was built with, found another:\n  "
+    text += "\n  ".join(changes)
+    if not allow_other:
+        raise ConfigError(
+            f"{text}\ninstall what was recorded, or compare all the same with "
+            "--allow-other-toolchain"
+        )
+    print_note(f"warning: {text}")
+
+
+def _check_inputs(record: BuildRecord, tree: Workspace) -> None:
+    if changed := changed_inputs(record.stages, read_stages(tree.root)):
+        raise InputError(
+            f"expected the inputs that the bundle was built of, found others: "
+            f"{', '.join(changed)}; put the old ones back, or build the bundle of the new ones"
+        )
+
+
+def _names_to_compare(bundle: Path, rebuilt: Path) -> set[str]:
+    """All files of both, or of a bundle that was pulled in part what is there."""
+    own = {name for name in list_files(bundle) if not name.startswith(_SIGNATURES)}
+    if _is_part(bundle, rebuilt):
+        print_note(f"{bundle} is a part of a bundle, so its {MANIFEST_FILE} is not compared")
+        return own - {MANIFEST_FILE, MEASURED_FILE}
+    return (own | list_files(rebuilt)) - {MEASURED_FILE}
+
+
+def _is_part(bundle: Path, rebuilt: Path) -> bool:
+    here, there = (
+        {(variant.backend, variant.adapter) for variant in load_manifest(folder).variants}
+        for folder in (bundle, rebuilt)
+    )
+    return here < there
+
+
+def _bring_templates(workspace: Workspace, tree: Workspace) -> None:
+    target, _ = workspace_stores(tree.root)
+    for store in workspace_stores(workspace.root):
+        for key in store.keys():  # noqa: SIM118  no dict
+            shutil.copytree(store.folder / key, target.folder / key, dirs_exist_ok=True)
+
+
+@contextmanager
+def _scratch(keep: Path | None, conditions: Conditions) -> Iterator[Path]:
+    if keep is None:
+        with tempfile.TemporaryDirectory(prefix="ptefoundry-rebuild-") as name:
+            yield Path(name).resolve()
+        return
+    folder = keep.resolve() / conditions.name
+    if folder.exists():
+        raise ConfigError(f"--keep: expected no {folder} yet, found one; name another folder")
+    folder.mkdir(parents=True)
+    yield folder
+
+
+def _size(folder: Path, names: Sequence[str] | set[str]) -> int:
+    return sum((folder / name).stat().st_size for name in names if (folder / name).is_file())

@@ -1,0 +1,136 @@
+"""Conditions of a build that must not change its bytes, and builds under them."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from ptefoundry.errors import BuildError, FoundryError
+
+_BUILD = "from ptefoundry.cli.main import main; main()"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """Where and how a build runs."""
+
+    name: str
+    folder: str
+    """Of the workspace, below a folder of its own."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    umask: int | None = None
+    """None: as it is."""
+    cpus: int | None = None
+    """How many it may use; None: all."""
+    hostname: str | None = None
+    """Only where the place can give one; None: as it is."""
+
+
+PLAIN = Conditions(name="rebuild", folder="workspace")
+"""Another folder, and nothing else."""
+
+# Time zones and locales that every system knows, whatever is installed.
+VARIED = (
+    Conditions(
+        name="first",
+        folder="first",
+        environment={"TZ": "EAST-14", "LC_ALL": "C", "PYTHONHASHSEED": "1"},
+        umask=0o022,
+        cpus=1,
+        hostname="first",
+    ),
+    Conditions(
+        name="second",
+        folder="another/much longer path, with spaces and ümläute",
+        environment={"TZ": "WEST11:30", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "4242"},
+        umask=0o077,
+        hostname="second-with-another-name",
+    ),
+)
+"""Two builds that have as little in common as one machine allows."""
+
+
+class Builder(Protocol):
+    """Runs `ptefoundry build` somewhere."""
+
+    def build(self, root: Path, conditions: Conditions, stages: Sequence[str]) -> None:
+        """Build stages of the workspace at `root`, all of them if none are named.
+
+        Raises:
+            FoundryError: the build failed; it has said why.
+        """
+
+
+class HereBuilder:
+    """Builds in a process of this machine, with caches of its own."""
+
+    def __init__(self, scratch: Path) -> None:
+        """Everything that it keeps is below `scratch`."""
+        self._scratch = scratch
+
+    @property
+    def downloads(self) -> Path:
+        """The cache of sources that builds use."""
+        return self._scratch / "cache"
+
+    def build(self, root: Path, conditions: Conditions, stages: Sequence[str]) -> None:
+        """See `Builder`."""
+        options = [word for stage in stages for word in ("--only", stage)]
+        process = subprocess.Popen(
+            [sys.executable, "-c", _program(conditions), "build", "--locked", *options],
+            cwd=root,
+            env={**os.environ, **self._own_caches(), **conditions.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            # What is printed about stages goes to stderr, as that of any build.
+            process_group=0,
+            umask=-1 if conditions.umask is None else conditions.umask,
+        )
+        try:
+            code = process.wait()
+        finally:
+            _interrupt(process)
+        if code != 0:
+            raise _failed(conditions, code)
+
+    def _own_caches(self) -> dict[str, str]:
+        """Variables that keep downloads, templates and DVC's files apart from the user's."""
+        folders = {
+            "PTEFOUNDRY_CACHE": self.downloads,
+            "DVC_SITE_CACHE_DIR": self._scratch / "dvc-site",
+            "DVC_GLOBAL_CONFIG_DIR": self._scratch / "dvc-global",
+            "DVC_SYSTEM_CONFIG_DIR": self._scratch / "dvc-system",
+        }
+        return {name: str(folder) for name, folder in folders.items()}
+
+
+def _program(conditions: Conditions) -> str:
+    """Python code that is `ptefoundry`, on as many CPUs as it may have."""
+    if conditions.cpus is None or not hasattr(os, "sched_getaffinity"):
+        return _BUILD
+    allowed = sorted(os.sched_getaffinity(0))[: conditions.cpus]
+    return f"import os; os.sched_setaffinity(0, {allowed}); {_BUILD}"
+
+
+def _interrupt(process: "subprocess.Popen[bytes]") -> None:
+    """Let a build that is still running stop its stages, and wait for that."""
+    while process.poll() is None:
+        with suppress(KeyboardInterrupt):
+            process.send_signal(signal.SIGINT)
+            process.wait()
+
+
+def _failed(conditions: Conditions, code: int) -> FoundryError:
+    """The build's own exit code goes on."""
+    error = BuildError(
+        f"{conditions.name}: the build failed (exit code {code}), so nothing could be compared; "
+        "what it says stands above"
+    )
+    if code > 0:
+        error.exit_code = code
+    return error
