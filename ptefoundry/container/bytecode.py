@@ -1,6 +1,6 @@
 """Compiles the modules of an image that stages import; the Dockerfile runs it.
 
-    python bytecode.py SITE_PACKAGES MODULE,MODULE... [MODULE,MODULE...]
+    python bytecode.py FOLDER[:FOLDER...] MODULE[,MODULE...]...
 
 Without bytecode each process would spend half a minute compiling; with all of it the image
 would be a quarter larger. Python writes it when it imports, and here it is made to depend on
@@ -24,12 +24,12 @@ _MARSHAL_VERSION = 2
 
 def main() -> None:
     """Import each list of modules in a process of its own, then settle what was written."""
-    folder, groups = Path(sys.argv[1]), sys.argv[2:]
+    folders, groups = sys.argv[1].split(":"), sys.argv[2:]
     processes = [subprocess.Popen([sys.executable, "-c", f"import {group}"]) for group in groups]
     codes = [process.wait() for process in processes]
     if any(codes):
         sys.exit("a module that stages need cannot be imported")
-    for path in folder.rglob("__pycache__/*.pyc"):
+    for path in (path for folder in folders for path in Path(folder).rglob("__pycache__/*.pyc")):
         source = Path(importlib.util.source_from_cache(str(path)))
         path.write_bytes(settle(path.read_bytes(), source.read_bytes()))
 

@@ -11,6 +11,8 @@ from ptefoundry.errors import ContainerError
 if TYPE_CHECKING:
     from docker import APIClient
 
+#: Numbers of the streams in what engines send.
+_STDOUT, _STDERR = 1, 2
 #: Signals from the kindest on, each with the seconds that it is given.
 _STOPPING = ((signal.SIGINT, 30), (signal.SIGTERM, 10), (signal.SIGKILL, 10))
 
@@ -37,14 +39,13 @@ class RunningJob:
         Raises:
             ContainerError: the engine is lost.
         """
-        rest = b""
+        rests = {_STDOUT: b"", _STDERR: b""}
         with engine_errors("reading what a container prints"):
-            for piece in self._pieces():
-                *complete, rest = (rest + piece).split(b"\n")
+            for stream, piece in self._pieces():
+                *complete, rests[stream] = (rests[stream] + piece).split(b"\n")
                 for line in complete:
                     yield line.decode(errors="replace")
-        if rest:
-            yield rest.decode(errors="replace")
+        yield from (rest.decode(errors="replace") for rest in rests.values() if rest)
 
     def wait(self) -> int:
         """Wait for its end; its exit code, 128 more than the number of a signal.
@@ -92,8 +93,7 @@ class RunningJob:
                 pass  # It has ended meanwhile, or never started.
             return
 
-    def _pieces(self) -> Iterator[bytes]:
+    def _pieces(self) -> Iterator[tuple[int, bytes]]:
         from docker.utils.socket import frames_iter
 
-        for _stream, piece in frames_iter(self._connection, tty=False):
-            yield piece
+        yield from frames_iter(self._connection, tty=False)

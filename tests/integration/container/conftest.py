@@ -1,0 +1,73 @@
+"""An engine and the image of builds, once for all tests of this folder.
+
+The image is built of a base and wheels that `make container-packages` has gathered; an
+engine that ran before keeps it for the next time.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ptefoundry.container.engine import Engine, connect
+from ptefoundry.container.image import Image, ensure_image
+from ptefoundry.container.recipe import Recipe
+from support.container_engine import engine_answers, own_engine, why_no_engine
+
+ROOT = Path(__file__).parents[3]
+BASE = ROOT / "base-image.tar"
+WHEELHOUSE = ROOT / "wheelhouse"
+BASE_NAME = "ptefoundry-test-base"
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """The engine that commands find too."""
+    if reason := why_no_engine():
+        pytest.skip(reason)
+    if engine_answers():
+        with connect() as running:
+            yield running
+        return
+    with pytest.MonkeyPatch.context() as patch, own_engine() as own:
+        patch.setenv("DOCKER_HOST", own.address)
+        with connect() as started:
+            yield started
+
+
+@pytest.fixture(scope="session")
+def base(engine: Engine) -> str:
+    """ID of an image with Debian's packages."""
+    if not BASE.is_file():
+        pytest.skip(f"{BASE.name} is missing: `make container-packages` makes it")
+    with BASE.open("rb") as file:
+        engine.api.import_image_from_data(file, repository=BASE_NAME)
+    found = engine.inspect_image(BASE_NAME)
+    assert found is not None
+    return str(found["Id"])
+
+
+@pytest.fixture(scope="session")
+def recipe(base: str) -> Iterator[Recipe]:
+    """What the image is built of, which commands use too."""
+    if not any(WHEELHOUSE.rglob("*.whl")):
+        pytest.skip(f"{WHEELHOUSE.name} is empty: `make container-packages` fills it")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PTEFOUNDRY_BASE_IMAGE", BASE_NAME)
+        patch.setenv("PTEFOUNDRY_WHEELHOUSE", str(WHEELHOUSE))
+        yield Recipe(base=BASE_NAME, wheelhouse=WHEELHOUSE)
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The cache of all commands, so that a content digest is computed once."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PTEFOUNDRY_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def image(engine: Engine, recipe: Recipe, cache: Path) -> Image:
+    """The image of builds."""
+    return ensure_image(engine, recipe, cache, lambda _line: None)
