@@ -20,6 +20,7 @@ from .build_place import BuildPlace, ThisMachine
 from .changes import describe_changes
 from .display import LiveDisplay, PlainDisplay, StageResult
 from .leftovers import remove_leftovers
+from .local_cache import drop_altered_objects, remember_objects
 from .output import print_note
 from .shared_cache import WithoutRestored, push_stages, restore_stages
 from .targets import find_targets
@@ -93,6 +94,7 @@ def build_workspace(workspace: Workspace, request: BuildRequest) -> Outcome:
     with _place(workspace, params, request) as place:
         _settle_toolchain(workspace.root, place.toolchain(), locked=request.locked)
         _prepare(workspace, params, everything=not targets)
+        drop_altered_objects(workspace.root)
         listener = WithoutRestored(display)
         with display.open():
             try:
@@ -101,6 +103,8 @@ def build_workspace(workspace: Workspace, request: BuildRequest) -> Outcome:
                 place.run_stages(targets, listener, verbose=request.verbose)
             except BuildError as error:
                 failure = error
+    if failure is None:
+        remember_objects(workspace.root)
     if request.push and failure is None:
         _push(workspace)
     return Outcome(
