@@ -98,7 +98,7 @@ def changed_inputs(recorded: Stages, rebuilt: Stages) -> list[str]:
     return [
         name
         for name, stage in rebuilt.items()
-        if name.startswith(_FETCHES) and _outputs(stage) != _outputs(recorded.get(name, {}))
+        if name.startswith(_FETCHES) and _content(stage) != _content(recorded.get(name, {}))
     ]
 
 
@@ -115,6 +115,10 @@ def first_different(recorded: Stages, rebuilt: Stages) -> list[str]:
         and _inputs(stage) == _inputs(recorded[name])
         and _outputs(stage) != _outputs(recorded[name])
     ]
+
+
+def _content(stage: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+    return _inputs(stage), _outputs(stage)
 
 
 def _inputs(stage: Mapping[str, Any]) -> dict[str, str]:

@@ -32,6 +32,7 @@ class CommandLine:
             # The test must work where `python` is another one, or none.
             "PATH": os.defpath,
             "PYTHONPATH": str(_STAND_INS),
+            "STAND_IN": str(root / "stand_in.json"),
             "PTEFOUNDRY_CACHE": str(root.parent / "cache"),
             "NO_COLOR": "1",
         }

@@ -127,7 +127,7 @@ def _remove_program(registry: Path) -> str:
         ("tiny@1.0.0", _alter_ref, 6),
         ("tiny:stable", _alter_pointer, 6),
         ("tiny:stable", _unsign_pointer, 6),
-        ("tiny:stable", lambda registry: _flip(_index(registry)), 4),
+        ("tiny:stable", lambda registry: _flip(_index(registry)), 3),
         ("tiny:stable", lambda registry: _flip(_manifest(registry)), 4),
         ("tiny:stable", lambda registry: _flip(_layer(_manifest(registry), "xnnpack/red.pte")), 4),
         ("tiny:stable", _remove_program, 3),

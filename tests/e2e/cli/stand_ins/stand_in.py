@@ -1,7 +1,8 @@
 """What runs instead of a stage: it makes its outputs, after doing what a test asks for.
 
-The workspace's stand_in.json says that by the stage's name, which DVC tells:
-`print` lines to stderr, `progress` to report, `exit` with a code, `hang`.
+A file that STAND_IN names says that by the stage's name, which DVC tells: `print` lines
+to stderr, `progress` to report, `exit` with a code, `hang`, and names of
+variables of the `environment` that its outputs shall depend on.
 """
 
 import json
@@ -19,12 +20,17 @@ _FOLDERS = {
     "*/compile/*": ("base/template.json",),
     "*/foundation/*": ("base.pte", "foundation.ptd"),
     "*/runner": ("bin/ptefoundry-runner",),
+    "*/bundle": ("xnnpack/foundation.ptd",),
+}
+_MANIFEST = {
+    "format_version": 1,
+    "name": "stand-in", "base": {}, "adapters": {}, "backends": {}, "files": [], "variants": [],
 }
 
 
 def main() -> None:
     stage, into = os.environ["DVC_STAGE"], Path(sys.argv[sys.argv.index("--into") + 1])
-    asked = Path("stand_in.json")
+    asked = Path(os.environ["STAND_IN"])
     behaviour = json.loads(asked.read_text()).get(stage, {}) if asked.is_file() else {}
     for line in behaviour.get("print", ()):
         print(line, file=sys.stderr)
@@ -38,11 +44,15 @@ def main() -> None:
         _hang(Path(behaviour["hang"]))
     if "exit" in behaviour:
         sys.exit(behaviour["exit"])
+    text = " ".join((stage, *(os.environ[name] for name in behaviour.get("environment", ()))))
+    if stage == "bundle":
+        _write(into / "manifest.json", json.dumps(_MANIFEST))
+        text = Path("artifacts/foundation/xnnpack/foundation.ptd").read_text().rstrip()
     if into.suffix:
-        _write(into, stage)
+        _write(into, text)
         return
     for name in next((_FOLDERS[one] for one in _FOLDERS if into.match(one)), ("file",)):
-        _write(into / name, stage)
+        _write(into / name, text)
 
 
 def _hang(started: Path) -> None:
@@ -51,9 +61,9 @@ def _hang(started: Path) -> None:
     time.sleep(600)
 
 
-def _write(path: Path, stage: str) -> None:
+def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{stage}\n")
+    path.write_text(f"{text}\n")
 
 
 if __name__ == "__main__":
