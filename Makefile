@@ -48,6 +48,7 @@ lint: setup-test  ## check style, types and the direction of imports
 	@ruff format --check .
 	@mypy ptefoundry cli stages clients/python
 	@check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@check-jsonschema -q --builtin-schema vendor.github-actions .github/actions/*/action.yml
 	@zizmor --offline --quiet --no-progress --min-severity low .github
 
 .PHONY: format

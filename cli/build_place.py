@@ -1,9 +1,11 @@
 """Where the stages of a build run: on this machine as it is, or in a container."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from ptefoundry.params import Params
 from ptefoundry.toolchain import current_toolchain
 
 from .repro import run_stages
@@ -34,3 +36,29 @@ class ThisMachine:
     def run_stages(self, targets: Sequence[str], listener: StageListener, *, verbose: bool) -> None:
         """See `BuildPlace`."""
         run_stages(self._root, targets, listener, verbose=verbose)
+
+
+@contextmanager
+def build_place(
+    root: Path, params: Params, *, container: bool, image: str | None
+) -> Iterator[BuildPlace]:
+    """Where to build a workspace.
+
+    Args:
+        root: the workspace.
+        params: its params.yaml.
+        container: in a container, not on this machine as it is.
+        image: an image that the engine has, for a container; None for that of the Dockerfile.
+
+    Raises:
+        MissingToolError: there is no container engine.
+        ContainerError: there is no such image, or building it failed.
+    """
+    if not container:
+        yield ThisMachine(root)
+        return
+    # Docker's library is heavy.
+    from .container_place import container_place
+
+    with container_place(root, params, image) as place:
+        yield place

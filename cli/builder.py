@@ -3,8 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from ptefoundry.report import ASSEMBLE_VARIABLE
 from ptefoundry.toolchain import TOOLCHAIN_FILE, pin_toolchain
 from ptefoundry.workspace import Workspace
 
-from .build_place import BuildPlace, ThisMachine
+from .build_place import build_place
 from .changes import describe_changes
 from .display import LiveDisplay, PlainDisplay, StageResult
 from .leftovers import remove_leftovers
@@ -91,7 +90,9 @@ def build_workspace(workspace: Workspace, request: BuildRequest) -> Outcome:
         os.environ[ASSEMBLE_VARIABLE] = "1"
     failure = None
     display = (LiveDisplay if request.live else PlainDisplay)(workspace.root)
-    with _place(workspace, params, request) as place:
+    with build_place(
+        workspace.root, params, container=request.container, image=request.image
+    ) as place:
         _settle_toolchain(workspace.root, place.toolchain(), locked=request.locked)
         _prepare(workspace, params, everything=not targets)
         drop_altered_objects(workspace.root)
@@ -113,17 +114,6 @@ def build_workspace(workspace: Workspace, request: BuildRequest) -> Outcome:
         bundle=None if targets or failure else workspace.bundle,
         failure=failure,
     )
-
-
-@contextmanager
-def _place(workspace: Workspace, params: Params, request: BuildRequest) -> Iterator[BuildPlace]:
-    if not request.container:
-        yield ThisMachine(workspace.root)
-        return
-    from .container_place import container_place
-
-    with container_place(workspace.root, params, request.image) as place:
-        yield place
 
 
 def _push(workspace: Workspace) -> None:

@@ -21,6 +21,15 @@ def plan(
             help="Print what is stale as a matrix of GitHub Actions, a leg for each machine.",
         ),
     ] = False,
+    container: Annotated[
+        bool,
+        typer.Option(
+            "--container", help="Plan a build in a container, whose image is made if need be."
+        ),
+    ] = False,
+    image: Annotated[
+        str | None, typer.Option(help="As of `ptefoundry build`, for --container.")
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Most variants of a leg.")] = 50,
     as_json: JsonOption = False,
 ) -> None:
@@ -31,13 +40,17 @@ def plan(
     from ptefoundry.params import load_params
     from ptefoundry.workspace import find_workspace
 
+    from .build_place import build_place
     from .matrix import plan_legs, to_matrix
     from .planning import plan_build
 
     workspace = find_workspace(Path.cwd())
-    planned = plan_build(workspace)
+    params = load_params(workspace.root)
+    in_container = container or image is not None
+    with build_place(workspace.root, params, container=in_container, image=image) as place:
+        planned = plan_build(workspace, place.toolchain())
     if github_matrix:
-        legs = plan_legs(load_params(workspace.root), planned, batch=batch)
+        legs = plan_legs(params, planned, batch=batch)
         print(json.dumps(to_matrix(legs), separators=(",", ":")))
     elif as_json:
         print_json(planned.to_dict())

@@ -1,6 +1,7 @@
 """What a build of a workspace would do. Nothing is changed, dvc.yaml neither."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,6 @@ from typing import Any
 from ptefoundry.errors import InputError
 from ptefoundry.graph import GRAPH_FILE, graph_text
 from ptefoundry.params import Params, load_params
-from ptefoundry.toolchain import current_toolchain
 from ptefoundry.workspace import Workspace
 
 from .graph import REDEFINED, GraphError, PlannedStage, plan_stages
@@ -45,8 +45,12 @@ class Plan:
         }
 
 
-def plan_build(workspace: Workspace) -> Plan:
+def plan_build(workspace: Workspace, toolchain: Mapping[str, Any]) -> Plan:
     """Plan a build of everything.
+
+    Args:
+        workspace: what would be built.
+        toolchain: of the place where it would be.
 
     Raises:
         ConfigError: params.yaml is wrong.
@@ -55,7 +59,9 @@ def plan_build(workspace: Workspace) -> Plan:
     root, params = workspace.root, load_params(workspace.root)
     graph, text = root / GRAPH_FILE, graph_text(params)
     new_graph = not graph.is_file() or graph.read_text() != text
-    stages = _plan_new_graph(root, graph, text) if new_graph else _plan_graph(root)
+    stages = (
+        _plan_new_graph(root, graph, text, toolchain) if new_graph else plan_stages(root, toolchain)
+    )
     return Plan(
         stages=stages,
         new_graph=new_graph,
@@ -82,14 +88,12 @@ def plan_templates(workspace: Workspace) -> tuple[TemplateRow, ...] | None:
     return tuple(row for row in rows if row.needed_by)
 
 
-def _plan_graph(root: Path) -> tuple[PlannedStage, ...]:
-    return plan_stages(root, current_toolchain())
-
-
-def _plan_new_graph(root: Path, graph: Path, text: str) -> tuple[PlannedStage, ...]:
+def _plan_new_graph(
+    root: Path, graph: Path, text: str, toolchain: Mapping[str, Any]
+) -> tuple[PlannedStage, ...]:
     """Stages of the graph to come: those that DVC knows, and new ones by name."""
     try:
-        known = {stage.name: stage for stage in _plan_graph(root)}
+        known = {stage.name: stage for stage in plan_stages(root, toolchain)}
     except GraphError:
         # Whatever is there, the build writes it anew.
         known = {}

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
-from ptefoundry.cli.main import app
+from support.commands import check_command
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -35,14 +34,7 @@ def test_json_is_json(text: str) -> None:
 @pytest.mark.parametrize("text", [block for kind in ("", "sh") for block in _blocks(kind)])
 def test_commands_and_options_exist(text: str) -> None:
     for line in _COMMAND.findall(text):
-        words = shlex.split(line, comments=True)[1:]
-        command: Any = typer.main.get_command(app)
-        while words and words[0] in getattr(command, "commands", {}):
-            command = command.commands[words.pop(0)]
-        assert not getattr(command, "commands", None) or words == [], line
-        known = {option for parameter in command.params for option in parameter.opts}
-        used = {word.partition("=")[0] for word in words if word.startswith("--")}
-        assert used <= known | {"--help"}, line
+        check_command(shlex.split(line, comments=True))
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

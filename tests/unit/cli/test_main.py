@@ -15,7 +15,10 @@ _HEAVY = ("boto3", "dvc", "executorch", "huggingface_hub", "pydantic", "torch", 
 
 _COMMANDS = [
     (),
-    *((name,) for name in ("init", "plan", "build", "inspect", "verify", "run", "doctor", "rebuild")),
+    *(
+        (name,)
+        for name in ("init", "plan", "build", "inspect", "verify", "run", "doctor", "rebuild")
+    ),
     ("adapter",),
     *(("adapter", name) for name in ("add", "check", "list", "remove")),
     ("template",),

@@ -24,7 +24,12 @@ _FOLDERS = {
 }
 _MANIFEST = {
     "format_version": 1,
-    "name": "stand-in", "base": {}, "adapters": {}, "backends": {}, "files": [], "variants": [],
+    "name": "stand-in",
+    "base": {},
+    "adapters": {},
+    "backends": {},
+    "files": [],
+    "variants": [],
 }
 
 
