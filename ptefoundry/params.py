@@ -274,7 +274,9 @@ def _check_coreml(where: Any, params: Params) -> None:
 def _check_smoke(where: Any, params: Params) -> None:
     if not params.smoke.prompts:
         raise ConfigError(f"{where('smoke', 'prompts')}: expected at least one prompt, found none")
-    room = params.backends.xnnpack.context_length
+    coreml = params.backends.coreml
+    lengths = (params.backends.xnnpack, *(() if coreml is None else (coreml,)))
+    room = min(backend.context_length for backend in lengths)
     if not 1 <= params.smoke.tokens < room:
         raise ConfigError(
             f"{where('smoke', 'tokens')}: expected 1 to less than the context_length of {room}, "

@@ -1,5 +1,6 @@
 """Programs as they are built for Apple's devices, read back here."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -7,12 +8,14 @@ import sys
 
 import pytest
 
+from ptefoundry.coreml import program
 from ptefoundry.coreml.build import PROGRAM_FILE, SHARING_FILE, build_program
+from ptefoundry.coreml.lowering import lower_method
 from ptefoundry.coreml.params import CoremlParams
 from ptefoundry.coreml.reading import read_program
 from ptefoundry.coreml.sharing import check_sharing
 from ptefoundry.digest import hash_file
-from ptefoundry.errors import VerificationError
+from ptefoundry.errors import BuildError, VerificationError
 from support import build_coreml as script
 from support.adapter_parity import convert, make_base
 from support.tiny_models import save_tiny_adapter
@@ -167,6 +170,34 @@ def test_quantized_and_split_and_in_two_lengths(models, tmp_path):
     )
     integers = (linears + 400 * 64) // 2 + 400 * 64
     assert integers < sharing.shared_bytes < 1.2 * integers
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda lowered: {"parts": lowered.parts[:-1]},
+            "method my-blue: expected 3 partitions as in method forward, found 2",
+        ),
+        (lambda _lowered: {"left": ("aten.sin",)}, r"method my-blue: .* leaves \(aten.sin\)"),
+    ],
+    ids=["partitions", "operators"],
+)
+def test_methods_that_cannot_share_weights_are_refused(
+    models, tmp_path, monkeypatch, change, message
+):
+    def lower(model, example, method, params, scratch):
+        lowered = lower_method(model, example, method, params, scratch)
+        changed = change(lowered) if method.adapter == "my-blue" else {}
+        return dataclasses.replace(lowered, **changed)
+
+    monkeypatch.setattr(program, "lower_method", lower)
+    base, adapters = models
+    with pytest.raises(BuildError, match=message):
+        build_program(
+            base, {"my-blue": adapters["my-blue"]}, CoremlParams(**OPTIONS), tmp_path / "coreml"
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_not_shared_is_found(built):

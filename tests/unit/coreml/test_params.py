@@ -73,3 +73,10 @@ def test_names_of_adapters_that_collide_are_refused(tmp_path: Path) -> None:
     assert _load(tmp_path, "", adapters) is None
     with pytest.raises(ConfigError, match=r"params.yaml:6: adapters.a_forward: expected another"):
         _load(tmp_path, "  coreml: {}", adapters)
+
+
+def test_an_answer_must_fit_into_the_context(tmp_path: Path) -> None:
+    # The answers of a smoke run have 32 tokens, unless params.yaml says otherwise.
+    assert _load(tmp_path, "  coreml: {context_length: 33, input_length: 8}") is not None
+    with pytest.raises(ConfigError, match=r"smoke.tokens: expected 1 to less than .* of 32"):
+        _load(tmp_path, "  coreml: {context_length: 32, input_length: 8}")
