@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ptefoundry.report import ProgressLine, format_size
 
-from .dvc_files import output_sizes
+from .dvc_files import output_size
 from .output import make_console
 from .stage_output import Result
 
@@ -63,7 +63,7 @@ class PlainDisplay:
 
     def finished(self, stage: str, result: Result, seconds: float) -> None:
         """See `StageListener`."""
-        size = None if result == "unchanged" else output_sizes(self._root).get(stage, 0)
+        size = None if result == "unchanged" else output_size(self._root, stage)
         done = StageResult(name=stage, result=result, seconds=seconds, bytes=size)
         self.results.append(done)
         self._show(done)

@@ -1,11 +1,12 @@
 """What DVC keeps in a workspace: its folder, and dvc.lock about the last runs of stages."""
 
-import functools
 import importlib.util
 from pathlib import Path
 from typing import Any
 
 from ptefoundry.errors import ConfigError, MissingToolError
+
+from .lock_pieces import LOCK_FILE, LockPieces, OtherFormError, total_size
 
 
 def check_dvc(root: Path) -> None:
@@ -35,7 +36,7 @@ def read_stages(root: Path) -> dict[str, Any]:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
-    path = root / "dvc.lock"
+    path = root / LOCK_FILE
     if not path.is_file():
         return {}
     try:
@@ -48,17 +49,14 @@ def read_stages(root: Path) -> dict[str, Any]:
     return stages
 
 
-def output_sizes(root: Path) -> dict[str, int]:
-    """Stage -> bytes of its outputs."""
-    path = root / "dvc.lock"
-    state = path.stat() if path.is_file() else None
-    return _output_sizes(root, state and (state.st_mtime_ns, state.st_ino))
+def output_size(root: Path, stage: str) -> int:
+    """Bytes of the outputs of a stage, when it ran last.
 
-
-@functools.lru_cache(maxsize=1)
-def _output_sizes(root: Path, _version: tuple[int, int] | None) -> dict[str, int]:
-    """Read again only when the file has changed: of hundreds of adapters it takes seconds."""
-    return {
-        name: sum(out.get("size", 0) for out in stage.get("outs", ()))
-        for name, stage in read_stages(root).items()
-    }
+    Raises:
+        ConfigError: dvc.lock is damaged.
+    """
+    try:
+        found = LockPieces.read(root / LOCK_FILE).get(stage)
+    except OtherFormError:
+        found = read_stages(root).get(stage)
+    return total_size(found)

@@ -14,6 +14,7 @@ from ptefoundry.toolchain import TOOLCHAIN_FILE
 
 from .changes import describe_changes
 from .dvc_files import check_dvc
+from .dvc_parsing import parsed_once
 
 REDEFINED = "its command changed"
 """Reason of a stage that dvc.yaml defines otherwise than when it ran last."""
@@ -98,7 +99,7 @@ def opened(root: Path) -> Iterator[Any]:
 
     try:
         # Stages are called by their plain name only from their own folder.
-        with contextlib.chdir(root), Repo(str(root)) as repo:
+        with contextlib.chdir(root), parsed_once(), Repo(str(root)) as repo:
             yield repo
     except LockError as error:
         raise BuildError(

@@ -20,6 +20,7 @@ from .stage_output import StageListener, StageReader
 LOG_FILE = Path(".dvc") / "tmp" / "ptefoundry-build.log"
 """All that the last build printed; git ignores it."""
 
+_DVC = "ptefoundry.cli.dvc_process"
 #: Signals from the kindest on, each with the seconds that it is given.
 _STOPPING = ((signal.SIGINT, 30.0), (signal.SIGTERM, 10.0), (signal.SIGKILL, None))
 
@@ -83,7 +84,7 @@ def dvc_running(root: Path, targets: Sequence[str]) -> Iterator["subprocess.Pope
         with _interruptible_children():
             dvc = subprocess.Popen(
                 # Unbuffered, so that stages are announced when they start.
-                [sys.executable, "-u", "-m", "dvc", "repro", *targets],
+                [sys.executable, "-u", "-m", _DVC, "repro", *targets],
                 cwd=root,
                 env=_environment() | variables,
                 stdin=subprocess.DEVNULL,

@@ -1,6 +1,7 @@
 """The server that forks a build's stages: started beside DVC, ended with it."""
 
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -8,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ptefoundry.fork_protocol import SOCKET_VARIABLE
+from ptefoundry import stage_shell
 
 LOG_FILE = Path(".dvc") / "tmp" / "ptefoundry-fork-server.log"
 
@@ -37,12 +38,27 @@ def fork_server(root: Path) -> Iterator[tuple[dict[str, str], Start]]:
             servers.append(_start(root, address, group))
 
         try:
-            yield {SOCKET_VARIABLE: str(address)}, start
+            variables = {stage_shell.SOCKET_VARIABLE: str(address)}
+            shell = _write_shell(Path(folder))
+            # Not where nothing may be executed from temporary folders.
+            if os.access(shell, os.X_OK):
+                # DVC runs commands in the user's shell, which is to be ours.
+                variables["SHELL"] = str(shell)
+            yield variables, start
         finally:
             for server in servers:
                 # All stages have ended; it may be importing for one that does not come.
                 server.terminate()
                 server.communicate()
+
+
+def _write_shell(folder: Path) -> Path:
+    """A program that runs `stage_shell` with this Python."""
+    path = folder / "stage-shell"
+    words = (sys.executable, "-S", "-E", "-P", stage_shell.__file__)
+    path.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+    path.chmod(0o700)
+    return path
 
 
 def _start(root: Path, address: Path, group: int) -> "subprocess.Popen[bytes]":

@@ -5,6 +5,7 @@ Unknown keys, wrong types and impossible combinations are refused with the file,
 the line and what to write instead.
 """
 
+import functools
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from ptefoundry.coreml.params import CoremlParams
 from ptefoundry.digest import parse_sha256
 from ptefoundry.errors import ConfigError
 from ptefoundry.schemes import Schemes, parse_embedding_scheme, parse_linear_scheme
-from ptefoundry.typed_yaml import STRICT, check_types, line_of, read_yaml
+from ptefoundry.typed_yaml import STRICT, check_types, line_of, parse_yaml, read_text
 
 PARAMS_FILE = "params.yaml"
 _BUNDLE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -173,7 +174,13 @@ def load_params(root: Path) -> Params:
             f"{path}: expected a workspace's parameters, found no such file; "
             "go to a workspace or make one with `ptefoundry init DIR`"
         )
-    document = read_yaml(path)
+    return _parse_params(path, read_text(path))
+
+
+@functools.lru_cache(maxsize=1)
+def _parse_params(path: Path, text: str) -> Params:
+    """Of hundreds of adapters it takes seconds; stages are forked where it was done."""
+    document = parse_yaml(path, text)
     params = check_types(path, document, Params)
     _check_values(path, document, params)
     return params

@@ -22,10 +22,29 @@ def read_yaml(path: Path) -> CommentedMap:
     Raises:
         ConfigError: it is missing or no YAML mapping.
     """
+    return parse_yaml(path, read_text(path))
+
+
+def read_text(path: Path) -> str:
+    """What a YAML file has.
+
+    Raises:
+        ConfigError: it is missing or no text.
+    """
     try:
-        document = YAML().load(path.read_text())
+        return path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: expected a YAML file ({error})") from error
+
+
+def parse_yaml(path: Path, text: str) -> CommentedMap:
+    """Parse a YAML mapping, keeping comments and line numbers; `path` is for messages.
+
+    Raises:
+        ConfigError: it is no YAML mapping.
+    """
+    try:
+        document = YAML().load(text)
     except MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{path}{line}: expected YAML, found {error.problem}") from error

@@ -11,8 +11,6 @@ from ptefoundry.graph_check import check_graph
 from ptefoundry.report import ASSEMBLE_VARIABLE
 from ptefoundry.toolchain import check_toolchain
 
-from .fork_client import run_forked
-
 
 def start(section: str, stage: Callable[[], None]) -> None:
     """Run a stage of the current graph with the pinned toolchain; exit with its error's code.
@@ -29,8 +27,6 @@ def start(section: str, stage: Callable[[], None]) -> None:
             file=sys.stderr,
         )
         sys.exit(BuildError.exit_code)
-    if (code := run_forked(section)) is not None:
-        sys.exit(code)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
         check_graph(Path.cwd())

@@ -2,13 +2,15 @@
 
     python -m ptefoundry.stages.fork_server SOCKET
 
-`ptefoundry build` starts it and keeps its stdin open; when that closes, it ends. A stage
-connects (`fork_client`), says what it is and hands its files over. The server imports what
-the stage needs and forks; the child is the stage, the client waits for its exit code.
+`ptefoundry build` starts it and keeps its stdin open; when that closes, it ends. The shell of a
+stage connects (`stage_shell`), says what it is and hands its files over. The server imports
+what the stage needs and forks; the child is the stage, the shell waits for its exit code.
 
 Linux only: elsewhere libraries that have been loaded do not survive a fork.
 """
 
+import atexit
+import gc
 import importlib
 import json
 import os
@@ -17,13 +19,20 @@ import select
 import signal
 import socket
 import sys
+import traceback
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from ptefoundry.fork_protocol import LENGTH, SOCKET_VARIABLE, STATUS
+from ptefoundry.errors import FoundryError
+from ptefoundry.stage_shell import LENGTH, NOT_FORKED, SOCKET_VARIABLE, STATUS
+
+from .preloads import IMPORTS, NEXT_IMPORTS
+
+_INTERRUPTED = 130
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,15 +43,11 @@ class StageRequest:
     arguments: list[str]
     folder: str
     environment: dict[str, str]
-    imports: list[str]
-    """Modules to import before forking."""
-    next_imports: list[str]
-    """Modules that stages to come will want, imported while this one runs."""
     files: tuple[int, ...]
     """Descriptors for stdin, stdout and stderr."""
 
-    def become(self) -> None:
-        """Be the stage; returns at its end."""
+    def become(self) -> int:
+        """Be the stage; returns its exit code."""
         signal.signal(signal.SIGINT, signal.default_int_handler)
         for number, file in enumerate(self.files):
             os.dup2(file, number)
@@ -52,7 +57,16 @@ class StageRequest:
         os.environ.update(self.environment)
         os.environ.pop(SOCKET_VARIABLE, None)
         sys.argv = [self.module, *self.arguments]
-        runpy.run_module(self.module, run_name="__main__", alter_sys=True)
+        try:
+            runpy.run_module(self.module, run_name="__main__", alter_sys=True)
+        except SystemExit as left:
+            return _exit_code(left)
+        except KeyboardInterrupt:
+            return _INTERRUPTED
+        except BaseException:  # noqa: BLE001  as Python itself tells of it
+            traceback.print_exc()
+            return 1
+        return 0
 
 
 def main() -> None:
@@ -65,7 +79,12 @@ def main() -> None:
         listener.listen()
         request = serve(listener, lifeline=sys.stdin.fileno())
     if request is not None:
-        request.become()
+        code = request.become()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Without taking every module apart, which would first copy what the server shares.
+        os._exit(code)
 
 
 def serve(listener: socket.socket, *, lifeline: int) -> StageRequest | None:
@@ -80,7 +99,10 @@ def serve(listener: socket.socket, *, lifeline: int) -> StageRequest | None:
             request = _receive(connection)
             if request is None:
                 continue
-            _import_all(request.imports)
+            if request.module not in IMPORTS:
+                _decline(connection, request)
+                continue
+            _prepare(request)
             child = os.fork()
             if child == 0:
                 return request
@@ -88,13 +110,40 @@ def serve(listener: socket.socket, *, lifeline: int) -> StageRequest | None:
                 os.close(file)
             attendant = Thread(target=_attend, args=(connection, child))
             attendant.start()
-            _import_all(request.next_imports)
+            _import_all(NEXT_IMPORTS.get(request.module, ()))
             # There must be no other thread at the next fork.
             attendant.join()
     return None
 
 
-def _import_all(names: list[str]) -> None:
+def _prepare(request: StageRequest) -> None:
+    """Do once what each stage would do."""
+    _import_all(IMPORTS[request.module])
+    with suppress(ImportError, FoundryError):
+        from ptefoundry.params import load_params
+
+        # Remembered as long as the file is the same.
+        load_params(Path(request.folder))
+    # A collection in the child would write to all objects, and so copy their pages.
+    gc.freeze()
+
+
+def _decline(connection: socket.socket, request: StageRequest) -> None:
+    for file in request.files:
+        os.close(file)
+    with suppress(BrokenPipeError, ConnectionResetError):
+        connection.sendall(STATUS.pack(NOT_FORKED))
+
+
+def _exit_code(left: SystemExit) -> int:
+    """As Python's own end of a process has it."""
+    if left.code is None or isinstance(left.code, int):
+        return (left.code or 0) & 0xFF
+    print(left.code, file=sys.stderr)
+    return 1
+
+
+def _import_all(names: Iterable[str]) -> None:
     """What cannot be imported the stage itself will complain about."""
     with suppress(ImportError):
         for name in names:

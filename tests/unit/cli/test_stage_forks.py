@@ -1,6 +1,8 @@
 """Stages that are forked from one process behave as if each were its own."""
 
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,25 +13,27 @@ from pathlib import Path
 import pytest
 
 from ptefoundry.cli.stage_forks import fork_server
-from ptefoundry.fork_protocol import SOCKET_VARIABLE
+from ptefoundry.stage_shell import SOCKET_VARIABLE
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="stages are forked on Linux alone")
 
 STAGE = """\
 import os, signal, sys, time
-from ptefoundry.stages import fork_client
 
-fork_client._IMPORTS = {"convert": ("slow_import",)}
-fork_client._NEXT_IMPORTS = {"convert": ("later_import", "there_is_no_such_module")}
-code = fork_client.run_forked("convert")
-if code is not None:
-    sys.exit(code)
 try:
     exec(compile(sys.argv[1], 'stage', 'exec'))
 except KeyboardInterrupt:
     print("interrupted", flush=True)
     sys.exit(5)
 """
+#: Python imports it at its start, the server too.
+PRELOADS = """\
+from ptefoundry.stages import preloads
+
+preloads.IMPORTS["stage"] = ("slow_import",)
+preloads.NEXT_IMPORTS["stage"] = ("later_import", "there_is_no_such_module")
+"""
+PARAMS = Path(__file__).parents[3] / "params.yaml"
 NOTE_IMPORT = "open('imports', 'a').write(f'{__name__} {os.getpid()}\\n')"
 
 Run = Callable[..., "subprocess.Popen[str]"]
@@ -38,7 +42,9 @@ Run = Callable[..., "subprocess.Popen[str]"]
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / ".dvc" / "tmp").mkdir(parents=True)
-    (tmp_path / "stage.py").write_text(STAGE)
+    (tmp_path / "sitecustomize.py").write_text(PRELOADS)
+    for name in ("stage", "unknown"):
+        (tmp_path / f"{name}.py").write_text(STAGE)
     for name in ("slow_import", "later_import"):
         (tmp_path / f"{name}.py").write_text(f"import os\n{NOTE_IMPORT}\n")
     return tmp_path
@@ -57,11 +63,12 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
         while not address.exists():
             time.sleep(0.01)
 
-        def run(code: str, **environment: str) -> "subprocess.Popen[str]":
+        def run(code: str, module: str = "stage", **changes: str) -> "subprocess.Popen[str]":
+            environment = {**os.environ, **variables, **changes}
             return subprocess.Popen(
-                [sys.executable, "-m", "stage", code],
+                [environment["SHELL"], "-c", shlex.join(("python", "-m", module, code))],
                 cwd=folder,
-                env={**os.environ, **variables, **environment},
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -106,6 +113,9 @@ def test_what_stages_import_is_imported_once(run: Run, folder: Path) -> None:
     [
         ("sys.exit(7)", 7),
         ("raise ValueError", 1),
+        ("sys.exit('what is wrong')", 1),
+        ("sys.exit()", 0),
+        ("", 0),
         ("os.kill(os.getpid(), signal.SIGKILL)", 128 + signal.SIGKILL),
     ],
 )
@@ -131,9 +141,36 @@ def test_a_stage_ends_when_its_client_is_killed(run: Run) -> None:
     assert found.communicate()[0] == ""
 
 
-def test_a_stage_runs_by_itself_where_there_is_no_server(run: Run, folder: Path) -> None:
-    found = run("print(os.getpid())", **{SOCKET_VARIABLE: str(folder / "none")})
-    assert found.communicate()[0] == f"{found.pid}\n"
+def test_what_a_stage_has_registered_runs_at_its_end(run: Run) -> None:
+    found = run("import atexit; atexit.register(print, 'at last'); print('first')")
+    assert found.communicate()[0] == "first\nat last\n"
+
+
+@pytest.mark.parametrize(
+    ("module", "changes"),
+    [("unknown", {}), ("stage", {SOCKET_VARIABLE: "none"})],
+    ids=["other", "no-server"],
+)
+def test_other_commands_go_to_the_usual_shell(
+    run: Run, module: str, changes: dict[str, str]
+) -> None:
+    # What is forked does not have the variable.
+    found = run(
+        f"print(os.environ[{SOCKET_VARIABLE!r}], flush=True); sys.exit(3)", module, **changes
+    )
+    assert found.communicate()[0].endswith(f"{changes.get(SOCKET_VARIABLE, 'stages')}\n")
+    assert found.returncode == 3
+
+
+def test_params_are_read_once(run: Run, folder: Path) -> None:
+    shutil.copy(PARAMS, folder / "params.yaml")
+    code = "from ptefoundry.params import _parse_params, load_params; from pathlib import Path; "
+    code += "load_params(Path.cwd()); print(_parse_params.cache_info().misses)"
+    assert run(code).communicate()[0] == "1\n"
+    assert run(code).communicate()[0] == "1\n"
+    text = (folder / "params.yaml").read_text()
+    (folder / "params.yaml").write_text(f"{text}\n# changed\n")
+    assert run(code).communicate()[0] == "2\n"
 
 
 def test_the_server_ends_with_the_build(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
