@@ -3,15 +3,15 @@
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
 from ptefoundry.container.code import code_mount
 from ptefoundry.container.engine import Engine, connect
 from ptefoundry.container.image import Image, build_image, find_built_image, find_image
-from ptefoundry.container.job import Job
+from ptefoundry.container.job import Job, Mount
 from ptefoundry.container.recipe import usual_recipe
 from ptefoundry.errors import ContainerError
 from ptefoundry.params import Params
@@ -34,6 +34,58 @@ _LOCAL = "file:"
 _INTERRUPTED = 130
 
 
+@dataclass(frozen=True)
+class ContainerImage:
+    """An image that has what stages need, an engine that runs it, and ptefoundry's code for it."""
+
+    engine: Engine
+    image: Image
+    code: Mount
+
+    def toolchain(self) -> dict[str, Any]:
+        """What toolchain.json has to say for builds in it.
+
+        Raises:
+            ContainerError: ptefoundry does not run in it.
+        """
+        job = Job(
+            command=("python", "-m", _MODULE, "toolchain"),
+            folder=Path("/"),
+            purpose="toolchain",
+            mounts=(self.code,),
+            environment=build_environment(self.image),
+        )
+        with self.engine.running(self.image.id, job) as running:
+            lines = list(running.lines())
+            code = running.wait()
+        if code != 0:
+            text = "\n".join(lines)
+            raise ContainerError(
+                f"image {self.image.id}: ptefoundry does not run in it; build it from the "
+                f"Dockerfile of this version. It says:\n{text}"
+            )
+        toolchain: dict[str, Any] = json.loads(lines[-1])
+        return toolchain
+
+
+@contextmanager
+def container_image(name: str | None) -> Iterator[ContainerImage]:
+    """An image to build in.
+
+    Args:
+        name: an image that the engine has; None for that of the Dockerfile.
+
+    Raises:
+        MissingToolError: there is no engine.
+        ContainerError: there is no such image, or building it failed.
+    """
+    cache = cache_folder()
+    with connect() as engine:
+        image = find_image(engine, name, cache) if name else _usual_image(engine, cache)
+        with code_mount(cache / "container") as code:
+            yield ContainerImage(engine, image, code)
+
+
 @contextmanager
 def container_place(root: Path, params: Params, name: str | None) -> Iterator["InContainer"]:
     """A place to build in a container.
@@ -41,45 +93,40 @@ def container_place(root: Path, params: Params, name: str | None) -> Iterator["I
     Args:
         root: the workspace.
         params: its params.yaml.
-        name: an image that the engine has; None for that of the Dockerfile.
+        name: as of `container_image`.
 
     Raises:
         MissingToolError: there is no engine.
         ContainerError: there is no such image, or building it failed.
     """
     check_dvc(root)
-    cache = cache_folder()
-    with ExitStack() as stack:
-        stack.enter_context(signals_interrupt())
-        engine = stack.enter_context(connect())
-        image = find_image(engine, name, cache) if name else _usual_image(engine, cache)
-        code = stack.enter_context(code_mount(cache / "container"))
+    with signals_interrupt(), container_image(name) as inside:
         job = Job(
             command=(),
             folder=root,
             purpose=f"build {root}",
-            mounts=(*workspace_mounts(root, params), code),
-            environment={**build_environment(image), **workspace_environment(root)},
+            mounts=(*workspace_mounts(root, params), inside.code),
+            environment={**build_environment(inside.image), **workspace_environment(root)},
         )
-        yield InContainer(root, params, engine, image, job)
+        yield InContainer(root, params, inside, job)
 
 
 class InContainer:
     """The stages run in a container, without network but for fetching."""
 
     def __init__(
-        self, root: Path, params: Params, engine: Engine, image: Image, surroundings: Job
+        self, root: Path, params: Params, inside: ContainerImage, surroundings: Job
     ) -> None:
         """Use `container_place` instead; `surroundings` is a job without a command."""
         self._root, self._params = root, params
-        self._engine, self._image = engine, image
+        self._inside = inside
         self._surroundings = surroundings
         self._toolchain: dict[str, Any] | None = None
 
     def toolchain(self) -> Mapping[str, Any]:
         """See `BuildPlace`."""
         if self._toolchain is None:
-            self._toolchain = self._ask_for_toolchain()
+            self._toolchain = self._inside.toolchain()
         return self._toolchain
 
     def run_stages(self, targets: Sequence[str], listener: StageListener, *, verbose: bool) -> None:
@@ -87,27 +134,13 @@ class InContainer:
         fetched = self._stages_to_fetch(targets)
         with alone(self._root), open_log(self._root) as log:
             # Whoever started them is gone, as the workspace is ours.
-            self._engine.remove_jobs(self._surroundings.purpose)
+            self._inside.engine.remove_jobs(self._surroundings.purpose)
             forget_locks(self._root)
             if fetched:
                 reader = StageReader(listener, verbose=verbose)
                 self._repro(fetched, reader, log, network=True)
             reader = StageReader(_Rest(listener, without=fetched), verbose=verbose)
             self._repro(targets, reader, log, network=False)
-
-    def _ask_for_toolchain(self) -> dict[str, Any]:
-        job = replace(self._job("toolchain"), purpose="toolchain")
-        with self._engine.running(self._image.id, job) as running:
-            lines = list(running.lines())
-            code = running.wait()
-        if code != 0:
-            text = "\n".join(lines)
-            raise ContainerError(
-                f"image {self._image.id}: ptefoundry does not run in it; build it from the "
-                f"Dockerfile of this version. It says:\n{text}"
-            )
-        toolchain: dict[str, Any] = json.loads(lines[-1])
-        return toolchain
 
     def _stages_to_fetch(self, targets: Sequence[str]) -> list[str]:
         """Those that will run, of the ones that need the network."""
@@ -126,7 +159,7 @@ class InContainer:
         self, targets: Sequence[str], reader: StageReader, log: TextIO, *, network: bool
     ) -> None:
         job = self._job("repro", *targets, network=network)
-        with self._engine.running(self._image.id, job) as running:
+        with self._inside.engine.running(self._inside.image.id, job) as running:
             follow(running.lines(), reader, log)
             code = running.wait()
         if code == _INTERRUPTED:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .rebuilding import Rebuilt
 
 
-def rebuild(
+def rebuild(  # noqa: PLR0913  one parameter for each option
     bundle: Annotated[
         Path | None,
         typer.Argument(metavar="[BUNDLE]", help="A bundle's folder; else the workspace's."),
@@ -31,6 +31,15 @@ def rebuild(
             help="Build twice; path, time zone, locale, umask, hash seed and CPUs differ.",
         ),
     ] = False,
+    independent: Annotated[
+        bool,
+        typer.Option(
+            "--independent", help="As --vary, in two fresh containers with other host names."
+        ),
+    ] = False,
+    image: Annotated[
+        str | None, typer.Option(help="As of `ptefoundry build`, for --independent.")
+    ] = None,
     use_templates: Annotated[
         bool,
         typer.Option(
@@ -62,6 +71,8 @@ def rebuild(
     request = RebuildRequest(
         bundle=workspace.bundle if bundle is None else bundle,
         vary=vary,
+        independent=independent or image is not None,
+        image=image,
         use_templates=use_templates,
         allow_other_toolchain=allow_other_toolchain,
         keep=keep,

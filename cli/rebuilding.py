@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +13,16 @@ from ptefoundry.bundle.manifest import MANIFEST_FILE, MEASURED_FILE, load_manife
 from ptefoundry.errors import ConfigError, InputError
 from ptefoundry.lowering.store import workspace_stores
 from ptefoundry.rebuild.compare import compare_files, list_files
-from ptefoundry.rebuild.conditions import PLAIN, VARIED, Conditions, HereBuilder
+from ptefoundry.rebuild.conditions import PLAIN, VARIED, Conditions
 from ptefoundry.rebuild.difference import Difference
 from ptefoundry.rebuild.record import BuildRecord, changed_inputs, first_different, read_record
 from ptefoundry.rebuild.tree import bring_downloads, depth_below, make_tree
-from ptefoundry.toolchain import current_toolchain
 from ptefoundry.workspace import Workspace, cache_folder
 
 from .changes import describe_changes
 from .dvc_files import read_stages
 from .output import print_note
+from .rebuild_places import RebuildPlace, rebuild_place
 
 _LOCK = "dvc.lock"
 _SIGNATURES = "signatures/"
@@ -35,6 +35,10 @@ class RebuildRequest:
     bundle: Path
     vary: bool = False
     """Build twice, under conditions that differ."""
+    independent: bool = False
+    """Do so in containers, a fresh one for each build."""
+    image: str | None = None
+    """For containers; None for that of the Dockerfile."""
     use_templates: bool = False
     """Take program templates that are there instead of compiling them."""
     allow_other_toolchain: bool = False
@@ -81,12 +85,15 @@ def rebuild(workspace: Workspace, request: RebuildRequest) -> Iterator[Rebuilt]:
         FoundryError: a build failed; it has said why.
     """
     record = read_record(read_stages(workspace.root), where=str(workspace.root / _LOCK))
-    _check_toolchain(record, allow_other=request.allow_other_toolchain)
     load_manifest(request.bundle)
-    for conditions in VARIED if request.vary else (PLAIN,):
-        print_note(f"building again, as {conditions.name}")
-        with _scratch(request.keep, conditions) as scratch:
-            yield _rebuild(workspace, record, request, conditions, scratch)
+    with rebuild_place(
+        record, workspace.root, containers=request.independent, image=request.image
+    ) as place:
+        _check_toolchain(record, place.toolchain, allow_other=request.allow_other_toolchain)
+        for conditions in VARIED if request.vary or request.independent else (PLAIN,):
+            print_note(f"building again, as {conditions.name}")
+            with _scratch(request.keep, conditions) as scratch:
+                yield _rebuild(workspace, record, request, conditions, place, scratch)
 
 
 def _rebuild(
@@ -94,13 +101,14 @@ def _rebuild(
     record: BuildRecord,
     request: RebuildRequest,
     conditions: Conditions,
+    place: RebuildPlace,
     scratch: Path,
 ) -> Rebuilt:
     started = time.monotonic()
     sources = [source["source"] for source in record.sources.values()]
     below = scratch.joinpath("tree", *["below"] * depth_below(sources))
-    builder = HereBuilder(scratch)
-    tree = make_tree(record, workspace.root, below / conditions.folder)
+    builder = place.builder(scratch)
+    tree = make_tree(record, workspace.root, below / conditions.folder, place.toolchain)
     bring_downloads(record, cache_folder(), builder.downloads)
     if request.use_templates:
         _bring_templates(workspace, tree)
@@ -122,8 +130,7 @@ def _rebuild(
     )
 
 
-def _check_toolchain(record: BuildRecord, *, allow_other: bool) -> None:
-    current = current_toolchain()
+def _check_toolchain(record: BuildRecord, current: Mapping[str, Any], *, allow_other: bool) -> None:
     same_sections = {name: current.get(name, {}) for name in record.toolchain}
     changes = describe_changes(record.toolchain, same_sections)
     if not changes:
@@ -132,8 +139,8 @@ def _check_toolchain(record: BuildRecord, *, allow_other: bool) -> None:
     text += "\n  ".join(changes)
     if not allow_other:
         raise ConfigError(
-            f"{text}\ninstall what was recorded, or compare all the same with "
-            "--allow-other-toolchain"
+            f"{text}\ninstall what was recorded (an image is for --independent), or compare all "
+            "the same with --allow-other-toolchain"
         )
     print_note(f"warning: {text}")
 

@@ -12,6 +12,8 @@ from typing import Protocol
 
 from ptefoundry.errors import BuildError, FoundryError
 
+DOWNLOADS = "cache"
+"""Name of the cache of sources in a scratch folder."""
 _BUILD = "from ptefoundry.cli.main import main; main()"
 
 
@@ -56,7 +58,11 @@ VARIED = (
 
 
 class Builder(Protocol):
-    """Runs `ptefoundry build` somewhere."""
+    """Runs `ptefoundry build` somewhere, with caches of its own."""
+
+    @property
+    def downloads(self) -> Path:
+        """The cache of sources that builds use."""
 
     def build(self, root: Path, conditions: Conditions, stages: Sequence[str]) -> None:
         """Build stages of the workspace at `root`, all of them if none are named.
@@ -76,15 +82,14 @@ class HereBuilder:
     @property
     def downloads(self) -> Path:
         """The cache of sources that builds use."""
-        return self._scratch / "cache"
+        return self._scratch / DOWNLOADS
 
     def build(self, root: Path, conditions: Conditions, stages: Sequence[str]) -> None:
         """See `Builder`."""
-        options = [word for stage in stages for word in ("--only", stage)]
         process = subprocess.Popen(
-            [sys.executable, "-c", _program(conditions), "build", "--locked", *options],
+            [sys.executable, "-c", _program(conditions), *build_arguments(stages)],
             cwd=root,
-            env={**os.environ, **self._own_caches(), **conditions.environment},
+            env={**os.environ, **own_caches(self._scratch), **conditions.environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             # What is printed about stages goes to stderr, as that of any build.
@@ -96,17 +101,23 @@ class HereBuilder:
         finally:
             _interrupt(process)
         if code != 0:
-            raise _failed(conditions, code)
+            raise build_failed(conditions, code)
 
-    def _own_caches(self) -> dict[str, str]:
-        """Variables that keep downloads, templates and DVC's files apart from the user's."""
-        folders = {
-            "PTEFOUNDRY_CACHE": self.downloads,
-            "DVC_SITE_CACHE_DIR": self._scratch / "dvc-site",
-            "DVC_GLOBAL_CONFIG_DIR": self._scratch / "dvc-global",
-            "DVC_SYSTEM_CONFIG_DIR": self._scratch / "dvc-system",
-        }
-        return {name: str(folder) for name, folder in folders.items()}
+
+def build_arguments(stages: Sequence[str]) -> list[str]:
+    """Of `ptefoundry`, to build stages, all of them if none are named."""
+    return ["build", "--locked", *(word for stage in stages for word in ("--only", stage))]
+
+
+def own_caches(scratch: Path) -> dict[str, str]:
+    """Variables that keep downloads, templates and DVC's files apart from the user's."""
+    folders = {
+        "PTEFOUNDRY_CACHE": scratch / DOWNLOADS,
+        "DVC_SITE_CACHE_DIR": scratch / "dvc-site",
+        "DVC_GLOBAL_CONFIG_DIR": scratch / "dvc-global",
+        "DVC_SYSTEM_CONFIG_DIR": scratch / "dvc-system",
+    }
+    return {name: str(folder) for name, folder in folders.items()}
 
 
 def _program(conditions: Conditions) -> str:
@@ -125,7 +136,7 @@ def _interrupt(process: "subprocess.Popen[bytes]") -> None:
             process.wait()
 
 
-def _failed(conditions: Conditions, code: int) -> FoundryError:
+def build_failed(conditions: Conditions, code: int) -> FoundryError:
     """The build's own exit code goes on."""
     error = BuildError(
         f"{conditions.name}: the build failed (exit code {code}), so nothing could be compared; "

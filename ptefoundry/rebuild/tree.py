@@ -3,7 +3,7 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,16 +21,18 @@ _LOCAL = "file:"
 _SOURCE_CONTROL = "[core]\n    no_scm = true\n"
 
 
-def make_tree(record: BuildRecord, original: Path, root: Path) -> Workspace:
+def make_tree(
+    record: BuildRecord, original: Path, root: Path, toolchain: Mapping[str, Any]
+) -> Workspace:
     """Make `root` a workspace that has built nothing.
 
-    Its params.yaml is what was recorded, its toolchain this installation's. Local inputs are
-    copied from the original workspace.
+    Its params.yaml is what was recorded. Local inputs are copied from the original workspace.
 
     Args:
         record: of the build.
         original: the workspace that was built.
         root: a folder that is not there yet, in a folder of its own.
+        toolchain: that it will be built with.
 
     Raises:
         SourceError: a local input is gone.
@@ -44,7 +46,7 @@ def make_tree(record: BuildRecord, original: Path, root: Path) -> Workspace:
     for name, source in record.sources.items():
         if source["source"].startswith(_LOCAL):
             _copy_input(name, source["source"].removeprefix(_LOCAL), original, root)
-    pin_toolchain(root)
+    pin_toolchain(root, toolchain)
     sync_graph(root)
     return Workspace(root)
 
