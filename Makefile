@@ -196,6 +196,22 @@ test-packages:  ## install the tools that some tests need, where we may
 	  $$as_root apt-get install -y -qq --no-install-recommends $$missing > /dev/null; \
 	else echo "tests of other OCI tools will be skipped; they need:$$missing"; fi
 
+# A container engine, which tests start themselves, and what their image is made of. Not part of
+# `make test`: without them the container tests are skipped, and its last lines say so.
+.PHONY: container-packages
+container-packages: $(STAMPS)/pip  ## install and gather what the container tests need, where we may
+	@missing=""; \
+	command -v dockerd > /dev/null || missing="docker.io"; \
+	command -v debootstrap > /dev/null || test -e base-image.tar || missing="$$missing debootstrap"; \
+	if [ "$$(id -u)" != 0 ]; then echo "container tests will be skipped: they need root"; exit 0; fi; \
+	if [ -n "$$missing" ] && command -v apt-get > /dev/null; then \
+	  apt-get update -qq; \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing > /dev/null; \
+	fi; \
+	if ! command -v dockerd > /dev/null; then \
+	  echo "container tests will be skipped: they need dockerd"; exit 0; fi; \
+	$(MAKE) --no-print-directory base-image wheelhouse
+
 # Only where there is none. If it has the bytes of dvc.lock, which it has with the same compiler,
 # it goes to the cache and the build keeps it; else the build makes it anew.
 $(RUNNER): | $(STAMPS)/compilers system-packages

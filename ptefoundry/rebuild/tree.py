@@ -41,8 +41,9 @@ def make_tree(
     (root / ".dvc" / "tmp").mkdir(parents=True)
     config = (files("ptefoundry") / "templates" / "dvc_config").read_text()
     write_text(root / ".dvc" / "config", _SOURCE_CONTROL + config.replace("[core]\n", "", 1))
-    # Every JSON document is a YAML document.
-    write_text(root / PARAMS_FILE, json.dumps(_without_defaults(record.params), indent=2) + "\n")
+    # Every JSON document is a YAML document, but libyaml takes no pairs of surrogates.
+    params = json.dumps(_without_defaults(record.params), indent=2, ensure_ascii=False)
+    write_text(root / PARAMS_FILE, params + "\n")
     for name, source in record.sources.items():
         if source["source"].startswith(_LOCAL):
             _copy_input(name, source["source"].removeprefix(_LOCAL), original, root)

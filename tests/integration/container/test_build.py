@@ -1,0 +1,92 @@
+"""A workspace that is built in a container, and built again in others."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ptefoundry.container.image import Image
+from ptefoundry.container.recipe import Recipe
+from support.tiny_workspace import TinyWorkspace
+
+PROGRAM = str(Path(sys.executable).with_name("ptefoundry"))
+
+
+@dataclass(frozen=True)
+class Built:
+    """A workspace after its first build."""
+
+    workspace: TinyWorkspace
+    stages: dict[str, str]
+    """Stage -> what the build did with it."""
+
+    @property
+    def root(self) -> Path:
+        return self.workspace.root
+
+    def run(self, *arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
+        return _run(self.workspace, *arguments, code=code)
+
+
+def _run(
+    workspace: TinyWorkspace, *arguments: str, code: int = 0
+) -> "subprocess.CompletedProcess[str]":
+    done = subprocess.run(
+        [PROGRAM, *arguments],
+        cwd=workspace.root,
+        env=workspace.environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def _stages(printed: str) -> dict[str, str]:
+    return {stage["name"]: stage["result"] for stage in json.loads(printed)["stages"]}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, recipe: Recipe, image: Image) -> Built:
+    folder = tmp_path_factory.mktemp("container-build")
+    workspace = TinyWorkspace(folder / "workspace", folder / "dvc-cache", adapters=("red",))
+    stages = _stages(_run(workspace, "build", "--container", "--json").stdout)
+    return Built(workspace, stages)
+
+
+def test_all_stages_run_in_the_image(built: Built, image: Image) -> None:
+    assert set(built.stages.values()) == {"ran"}
+    toolchain = json.loads((built.root / "toolchain.json").read_text())
+    assert {section["image"] for section in toolchain.values()} == {image.digest}
+    # And not one thing belongs to somebody else.
+    owners = {path.lstat().st_uid for path in built.root.rglob("*")}
+    assert owners == {os.getuid()}
+
+
+def test_nothing_runs_again(built: Built) -> None:
+    done = built.run("build", "--container", "--json")
+    assert set(_stages(done.stdout).values()) == {"unchanged"}
+    planned = json.loads(built.run("plan", "--container", "--json").stdout)
+    assert [stage["name"] for stage in planned["stages"] if stage["reasons"]] == []
+
+
+def test_two_other_containers_make_the_same_bytes(built: Built) -> None:
+    done = built.run("rebuild", "--verify", "--independent", "--json")
+    builds = json.loads(done.stdout)["builds"]
+    assert [build["name"] for build in builds] == ["first", "second"]
+    for build in builds:
+        assert build["differences"] == []
+        # Programs, foundation, tokenizer, manifest; the runner and its libraries.
+        assert build["files"] > 8
+        assert build["bytes"] > 10_000_000
+
+
+def test_without_the_image_it_is_another_toolchain(built: Built) -> None:
+    done = built.run("rebuild", "--verify", code=2)
+    assert "an image is for --independent" in done.stderr
