@@ -19,9 +19,10 @@ from .build_place import build_place
 from .changes import describe_changes
 from .display import LiveDisplay, PlainDisplay, StageResult
 from .leftovers import remove_leftovers
-from .local_cache import drop_altered_objects, remember_objects
+from .local_cache import drop_altered_files, remember_files
 from .output import print_note
-from .shared_cache import WithoutRestored, push_stages, restore_stages
+from .shared_cache import WithoutRestored, restore_stages
+from .shared_push import push_stages
 from .targets import find_targets
 
 
@@ -95,7 +96,7 @@ def build_workspace(workspace: Workspace, request: BuildRequest) -> Outcome:
     ) as place:
         _settle_toolchain(workspace.root, place.toolchain(), locked=request.locked)
         _prepare(workspace, params, everything=not targets)
-        drop_altered_objects(workspace.root)
+        drop_altered_files(workspace.root)
         listener = WithoutRestored(display)
         with display.open():
             try:
@@ -105,7 +106,7 @@ def build_workspace(workspace: Workspace, request: BuildRequest) -> Outcome:
             except BuildError as error:
                 failure = error
     if failure is None:
-        remember_objects(workspace.root)
+        remember_files(workspace.root)
     if request.push and failure is None:
         _push(workspace)
     return Outcome(
@@ -117,8 +118,10 @@ def build_workspace(workspace: Workspace, request: BuildRequest) -> Outcome:
 
 
 def _push(workspace: Workspace) -> None:
-    files, size = push_stages(workspace.root)
-    print_note(f"shared cache: sent {size:,} bytes in {files} files")
+    pushed = push_stages(workspace.root)
+    print_note(f"shared cache: sent {pushed.bytes:,} bytes in {pushed.files} files")
+    if pushed.removed:
+        print_note(f"shared cache: removed {pushed.removed} damaged files")
 
 
 def _prepare(workspace: Workspace, params: Params, *, everything: bool) -> None:

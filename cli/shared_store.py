@@ -44,6 +44,8 @@ class StoredFile:
     size: int
     md5: str | None
     """None where the store does not tell, for instance of files that were sent in parts."""
+    modified: float = 0.0
+    """Seconds since the epoch; 0 where the store does not tell."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,18 @@ class SharedStore:
             StoreError: the store cannot be written.
         """
         return sum(_at_once(self._send_one, files))
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files of the store, several at a time.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        _at_once(self._remove_one, names)
+
+    def _remove_one(self, name: str) -> None:
+        with self._explained("written"):
+            self._files.remove(self._path(name))
 
     def _send_one(self, file: tuple[Path, str]) -> int:
         source, name = file
@@ -197,8 +211,11 @@ def hash_md5(path: Path) -> str:
 
 def _stored_file(info: Mapping[str, Any]) -> StoredFile:
     tag = str(info.get("ETag", "")).strip('"')
+    modified = info.get("LastModified")
     return StoredFile(
-        size=int(info["size"]), md5=tag if len(tag) == 32 and _MULTIPART not in tag else None
+        size=int(info["size"]),
+        md5=tag if len(tag) == 32 and _MULTIPART not in tag else None,
+        modified=modified.timestamp() if modified else 0.0,
     )
 
 

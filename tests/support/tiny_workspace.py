@@ -33,18 +33,22 @@ smoke:
 
 
 class TinyWorkspace:
-    """A workspace below `root`; its DVC cache may be shared with others."""
+    """A workspace below `root`, made if there is none; its DVC cache may be shared with others."""
 
     def __init__(
         self, root: Path, cache: Path, adapters: tuple[str, ...] = ("red", "blue")
     ) -> None:
         self.root = root
-        models = root / "models"
+        if not (root / "params.yaml").exists():
+            self._make(cache, adapters)
+
+    def _make(self, cache: Path, adapters: tuple[str, ...]) -> None:
+        models = self.root / "models"
         save_tiny_base(models / "base")
         for seed, name in enumerate(adapters, start=1):
             save_tiny_adapter(models / "base", models / name, seed=seed)
         sections = "".join(f"  {name}:\n    source: file:models/{name}\n" for name in adapters)
-        (root / "params.yaml").write_text(_PARAMS.format(adapters=sections))
+        (self.root / "params.yaml").write_text(_PARAMS.format(adapters=sections))
         self._initialise(cache)
 
     def _initialise(self, cache: Path) -> None:

@@ -1,17 +1,35 @@
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from support.clones import Clones, Machine, cloned
+from support.shared_folder import shared_folder
 from support.tiny_workspace import TinyWorkspace
 
 MakeWorkspace = Callable[[], TinyWorkspace]
 
 
 @pytest.fixture(scope="session")
-def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One DVC cache for all workspaces of these tests, so that each thing is built once."""
-    return tmp_path_factory.mktemp("dvc-cache")
+def first_build(tmp_path_factory: pytest.TempPathFactory) -> tuple[TinyWorkspace, list[str]]:
+    """A workspace that was built from nothing, and the stages that ran; one for all workers."""
+    with shared_folder(tmp_path_factory, "graph") as folder:
+        workspace = TinyWorkspace(folder / "first", folder / "dvc-cache")
+        executed = folder / "executed.json"
+        if not executed.is_file():
+            executed.write_text(json.dumps(workspace.repro()))
+        return workspace, json.loads(executed.read_text())
+
+
+@pytest.fixture(scope="session")
+def shared_cache(first_build: tuple[TinyWorkspace, list[str]]) -> Path:
+    """One DVC cache for all workspaces of these tests, so that each thing is built once.
+
+    It has what the first build made, so nothing has to wait for a compiler again.
+    """
+    workspace, _ = first_build
+    return workspace.root.with_name("dvc-cache")
 
 
 @pytest.fixture
@@ -20,9 +38,16 @@ def make_workspace(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path)
 
 
 @pytest.fixture(scope="session")
-def first_build(
-    tmp_path_factory: pytest.TempPathFactory, shared_cache: Path
-) -> tuple[TinyWorkspace, list[str]]:
-    """A workspace that was built from nothing, and the stages that ran."""
-    workspace = TinyWorkspace(tmp_path_factory.mktemp("first"), shared_cache)
-    return workspace, workspace.repro()
+def clones(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Iterator[Clones]:
+    """A repository of the workspace that was built, and a store for its machines."""
+    with cloned(tmp_path_factory.mktemp("clones"), shared_cache) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def first(clones: Clones) -> Machine:
+    """The machine that has given the shared cache what it built."""
+    machine = Machine(clones.origin.root, clones.origin.environment | clones.variables)
+    done = machine.run("build", "--push", "--json")
+    assert "shared cache: sent " in done.errors
+    return machine

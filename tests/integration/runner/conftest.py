@@ -1,12 +1,10 @@
 """The built runner, and what its tests feed it."""
 
-import fcntl
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +21,8 @@ from integration.runner.tiny_programs import (
 )
 from integration.runner.tiny_tokenizers import smollm2
 from tokenizers import Tokenizer
+
+from support.shared_folder import shared_folder
 
 EOS_PROMPTS = ([1], [2])
 """The plain program ends its answers to them with one of its two tokens each."""
@@ -128,19 +128,6 @@ class Runner:
         )
         assert isinstance(results, list)
         return results
-
-
-@contextmanager
-def shared_folder(factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
-    """A folder for what all workers of a run share, locked while it is filled."""
-    shared = factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
-    folder = shared / name
-    folder.mkdir(exist_ok=True)
-    with (shared / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,147 @@
+"""What one machine has built another takes from a store, and trusts nothing in it."""
+
+import hashlib
+import json
+
+import pytest
+from ruamel.yaml import YAML
+
+from ptefoundry import s3
+from ptefoundry.cli.shared_runs import read_run
+from ptefoundry.cli.shared_store import hash_md5, object_name
+from support.clones import (
+    BUCKET,
+    Clones,
+    Machine,
+    copy_prefix,
+    keys_below,
+    take_lock,
+)
+
+PREFIX = "cache"
+FOUNDATION = "foundation/xnnpack/foundation.ptd"
+
+
+@pytest.fixture
+def damaged(first: Machine, request: pytest.FixtureRequest) -> str:
+    """A prefix of the bucket with what the first machine gave, to be damaged."""
+    prefix = request.node.name.replace("_", "-")
+    copy_prefix(f"{PREFIX}/", f"{prefix}/")
+    return prefix
+
+
+def _object(machine: Machine, output: str) -> str:
+    """The object that a file of the artifacts is in the store."""
+    return object_name(_md5(machine, output))
+
+
+def _md5(machine: Machine, output: str) -> str:
+    return hash_md5(machine.root / "artifacts" / output)
+
+
+def _read(key: str) -> bytes:
+    content: bytes = s3.connect().get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    return content
+
+
+def _write(key: str, content: bytes) -> None:
+    s3.connect().put_object(Bucket=BUCKET, Key=key, Body=content)
+
+
+def _flipped(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+def _run_that_made(prefix: str, name: str) -> str:
+    """The only note in the store of a run that made a file or folder of the artifacts."""
+    line = f"- path: artifacts/{name}\n".encode()
+    notes = keys_below(f"{prefix}/runs/")
+    (key,) = (key for key in notes if line in _read(key).partition(b"\nouts:\n")[2])
+    return key
+
+
+def _list_of(prefix: str, name: str) -> str:
+    """The list of a folder of the artifacts in the store."""
+    outs = YAML(typ="safe").load(_read(_run_that_made(prefix, name)))["outs"]
+    return f"{prefix}/{object_name(outs[0]['md5'])}"
+
+
+def _is_right(key: str, content: bytes) -> bool:
+    """Whether a file of a store is what its name says."""
+    name = key[key.index("/") + 1 :]
+    if name.startswith("runs/"):
+        return read_run(name, content) is not None
+    return object_name(hashlib.md5(content).hexdigest()) == name.removesuffix(".dir")
+
+
+def _mends(clones: Clones, machine: Machine, prefix: str) -> None:
+    """A push of `machine` leaves nothing for the next one to build or to be warned of."""
+    assert "shared cache: sent " in machine.run("build", "--push").errors
+    assert not {name for name in keys_below(f"{prefix}/") if not _is_right(name, _read(name))}
+    after = clones.clone(f"{prefix}-after", prefix)
+    done = after.run("build", "--pull", "--json")
+    assert set(done.results.values()) == {"cached"}
+    assert "damaged" not in done.errors
+    assert "gone" not in done.errors
+    assert after.files(measured=True) == machine.files(measured=True)
+    assert "sent 0 bytes in 0 files" in after.run("build", "--push").errors
+
+
+def test_a_second_clone_runs_nothing_and_has_the_same_bytes(clones: Clones, first: Machine) -> None:
+    second = clones.clone("second")
+    done = second.run("build", "--pull", "--json")
+    assert len(done.results) == 19
+    assert set(done.results.values()) == {"cached"}
+    assert second.files(measured=True) == first.files(measured=True)
+    assert (second.root / "dvc.lock").read_bytes() == (first.root / "dvc.lock").read_bytes()
+    plan = json.loads(second.run("plan", "--json").output)
+    assert not [stage for stage in plan["stages"] if stage["would_run"]]
+    assert "sent 0 bytes in 0 files" in second.run("build", "--push").errors
+
+
+def test_with_the_record_of_a_build_only_what_is_lost_is_built(
+    clones: Clones, first: Machine, damaged: str
+) -> None:
+    gone, cut = _object(first, FOUNDATION), _object(first, "link/xnnpack/red.pte")
+    s3.connect().delete_object(Bucket=BUCKET, Key=f"{damaged}/{gone}")
+    _write(f"{damaged}/{cut}", _read(f"{damaged}/{cut}")[:1000])
+    machine = clones.clone(damaged, damaged)
+    take_lock(first, machine)
+    done = machine.run("build", "--pull", "--json")
+    assert done.ran == {"foundation@xnnpack", "link@xnnpack-red"}
+    assert gone in done.errors
+    assert cut in done.errors
+    assert machine.files(measured=True) == first.files(measured=True)
+
+
+def test_what_is_gone_cut_or_altered_is_built_again_and_mended(
+    clones: Clones, first: Machine, damaged: str
+) -> None:
+    """Each of another stage, none of which comes before another."""
+    red, blue = (_md5(first, f"link/xnnpack/{name}.pte") for name in ("red", "blue"))
+    gone, cut = _object(first, "smoke/xnnpack/base/metrics.json"), object_name(red)
+    s3.connect().delete_object(Bucket=BUCKET, Key=f"{damaged}/{gone}")
+    _write(f"{damaged}/{cut}", _read(f"{damaged}/{cut}")[:1000])
+    altered = _object(first, "reference/red/reference.json")
+    _write(f"{damaged}/{altered}", _flipped(_read(f"{damaged}/{altered}")))
+    # It would give one adapter's program the other's name.
+    run = _run_that_made(damaged, "link/xnnpack/blue.pte")
+    _write(run, _read(run).replace(blue.encode(), red.encode()))
+    cut_run = _run_that_made(damaged, "reference/blue")
+    _write(cut_run, _read(cut_run)[:200])
+    folder = _list_of(damaged, "reference/base")
+    _write(folder, _flipped(_read(folder)))
+
+    machine = clones.clone(damaged, damaged)
+    done = machine.run("build", "--pull", "--json")
+    smoke = {"smoke-base@xnnpack", "smoke@xnnpack-red", "smoke@xnnpack-blue"}
+    references = {"reference-base", "reference@red", "reference@blue"}
+    assert done.ran == references | smoke | {"link@xnnpack-red", "link@xnnpack-blue", "bundle"}
+    for key in (run, cut_run, folder):
+        assert key.removeprefix(f"{damaged}/") in done.errors
+    for name in (cut, altered):
+        assert name in done.errors
+    assert "`ptefoundry build --push` mends it" in done.errors
+    assert machine.files() == first.files()
+    _mends(clones, machine, damaged)
