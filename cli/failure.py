@@ -1,5 +1,6 @@
 """The one error that ended a build, found in what DVC and the stage printed."""
 
+import errno
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +9,13 @@ from ptefoundry.errors import BuildError, FoundryError
 
 _FAILED = re.compile(r"ERROR: failed to reproduce '(?P<stage>.+?)': (?P<reason>.*)")
 _EXITED = re.compile(r", exited with (?P<code>-?\d+)$")
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Numbers of errors that say so."""
+_MAKE_ROOM = (
+    "make room, for instance with `dvc gc -w` or `ptefoundry cache prune`, then run again: what is "
+    "finished is kept"
+)
+_FULL = re.compile(r"No space left on device|Disk quota exceeded|disk is full|no room on the disk")
 _LOCKED = re.compile(r"Unable to acquire lock|is busy, it is being blocked by")
 _ERROR, _DVC_ERROR = "error: ", "ERROR: "
 _TAIL_LINES = 20
@@ -35,6 +43,8 @@ def explain_failure(output: Sequence[str], *, root: Path, log: Path) -> BuildErr
         return BuildError(
             f"{root}: another build or DVC command is running here; wait for it and run again"
         )
+    if _FULL.search(text):
+        return _full_disk(output, log)
     for number, line in enumerate(output):
         failed = _FAILED.match(line)
         if failed is None:
@@ -46,6 +56,23 @@ def explain_failure(output: Sequence[str], *, root: Path, log: Path) -> BuildErr
             )
         return _stage_error(failed["stage"], int(exited["code"]), output[:number], log)
     return BuildError(f"DVC failed: {_dvc_error(output)}\nthe full output: {log}")
+
+
+def explain_os_error(error: OSError) -> str:
+    """What to tell of an error of the system that nobody has explained."""
+    if error.errno in DISK_FULL:
+        return f"no room on the disk ({error}); {_MAKE_ROOM}"
+    return str(error)
+
+
+def _full_disk(output: Sequence[str], log: Path) -> BuildError:
+    """Whoever met it: a stage, a compiler that it runs, or DVC."""
+    failed = next((found for line in output if (found := _FAILED.match(line))), None)
+    where = f"stage {failed['stage']}" if failed else "DVC"
+    reason = next(line for line in reversed(output) if _FULL.search(line)).strip()
+    return BuildError(
+        f"{where}: no room on the disk ({reason}); {_MAKE_ROOM}\nthe full output: {log}"
+    )
 
 
 def _stage_error(stage: str, code: int, output: Sequence[str], log: Path) -> StageFailedError:

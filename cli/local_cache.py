@@ -8,6 +8,7 @@ changed; what DVC itself hashed in a build that succeeded is only remembered.
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,12 +17,14 @@ from ptefoundry.report import progress
 
 from .output import print_note
 from .shared_runs import drop_run, read_run
-from .shared_store import LISTING, OBJECTS, RUNS, hash_md5
+from .shared_store import LISTING, OBJECTS, PART_PREFIX, PART_SUFFIX, RUNS, hash_md5
 
 _MEMORY = "ptefoundry-checked.json"
 """In the cache, as several workspaces may share one: file -> size, date in ns, inode."""
 _OBJECT = re.compile(r"[0-9a-f]{30}(?:\.dir)?")
 _RUN = re.compile(r"[0-9a-f]{64}")
+
+_ABANDONED_S = 24 * 3600.0
 
 _State = tuple[int, int, int]
 
@@ -44,6 +47,7 @@ def drop_altered_files(root: Path) -> None:
                 altered.append(name)
             advance(size)
     _drop_empty_folders(cache)
+    _drop_abandoned_downloads(cache)
     if altered:
         names = "\n  ".join(altered)
         print_note(
@@ -83,6 +87,13 @@ def _drop_empty_folders(cache: Path) -> None:
     """DVC leaves them where it dropped a damaged note itself, and then fails because of them."""
     for folder in (cache / RUNS).glob("??/*"):
         drop_run(folder / "none")
+
+
+def _drop_abandoned_downloads(cache: Path) -> None:
+    """Parts of objects that a killed process has left, and nobody writes any more."""
+    for path in (cache / OBJECTS).glob(f"??/{PART_PREFIX}*{PART_SUFFIX}"):
+        if time.time() - path.stat().st_mtime > _ABANDONED_S:
+            path.unlink()
 
 
 def _cache_folder(root: Path) -> Path | None:

@@ -122,7 +122,9 @@ def main() -> None:
     except FoundryError as error:
         _fail(f"error: {error}", error.exit_code)
     except OSError as error:
-        _fail(f"error: {error}", _UNEXPECTED)
+        from .failure import explain_os_error
+
+        _fail(f"error: {explain_os_error(error)}", _UNEXPECTED)
     except KeyboardInterrupt:
         _explain_interrupt()
         sys.exit(INTERRUPTED)

@@ -54,7 +54,6 @@ def run_key(stage: Any) -> str | None:
 def read_run(name: str, content: bytes) -> Entry | None:
     """The run that a file of the run cache notes; None unless it is what its name says."""
     from dvc.schema import COMPILED_LOCK_FILE_STAGE_SCHEMA
-    from dvc.stage.cache import _get_cache_hash
     from dvc.utils.serialize import YAMLFileCorruptedError, parse_yaml
     from voluptuous import Invalid
 
@@ -63,8 +62,7 @@ def read_run(name: str, content: bytes) -> Entry | None:
         entry = COMPILED_LOCK_FILE_STAGE_SCHEMA(parse_yaml(content.decode(), name))
     except (YAMLFileCorruptedError, Invalid, UnicodeDecodeError):
         return None
-    found = _get_cache_hash(dict(entry), key=True), _get_cache_hash(dict(entry))
-    return entry if found == (key, value) else None
+    return entry if _digests(entry) == (key, value) else None
 
 
 def drop_run(path: Path) -> None:
@@ -86,17 +84,26 @@ def runs_by_key(files: Iterable[str]) -> dict[str, list[str]]:
 
 
 def recorded_run_files(repo: Any) -> Iterator[tuple[Path, str]]:
-    """Notes in the run cache of the runs that dvc.lock has, and their names in a store."""
+    """Notes in the run cache of the runs that dvc.lock has, and their names in a store.
+
+    Of what was recorded elsewhere and never was here there are none.
+    """
+    for stage in sorted_stages(repo, ()):
+        entry = recorded_run(stage)
+        if entry is not None and (path := cache_top(repo) / _run_name(entry)).is_file():
+            yield path, _run_name(entry)
+
+
+def _run_name(entry: Entry) -> str:
+    key, value = _digests(entry)
+    return f"{RUNS}/{key[:2]}/{key}/{value}"
+
+
+def _digests(entry: Entry) -> tuple[str, str]:
     from dvc.stage.cache import _get_cache_hash
 
-    for stage in sorted_stages(repo, ()):
-        entry, key = recorded_run(stage), run_key(stage)
-        if entry is None or key is None:
-            continue
-        name = f"{RUNS}/{key[:2]}/{key}/{_get_cache_hash(dict(entry))}"
-        path = cache_top(repo) / name
-        if path.is_file():
-            yield path, name
+    # It changes what it is given.
+    return _get_cache_hash(dict(entry), key=True), _get_cache_hash(dict(entry))
 
 
 def cache_top(repo: Any) -> Path:

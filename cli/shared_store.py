@@ -8,7 +8,6 @@ Its layout is DVC's own, so that `dvc push`, `dvc pull` and `dvc repro --pull` w
 What DVC takes on trust is checked here: every object is hashed when it arrives.
 """
 
-import errno
 import hashlib
 import os
 import tempfile
@@ -22,10 +21,14 @@ from typing import Any, TypeVar
 from ptefoundry.errors import ConfigError, DiskFullError, StoreError
 from ptefoundry.files import sync
 
+from .failure import DISK_FULL, explain_os_error
+
 OBJECTS = "files/md5"
 RUNS = "runs"
 LISTING = ".dir"
 """Ends the name of an object that lists a folder's files."""
+PART_PREFIX, PART_SUFFIX = ".part-", ".tmp"
+"""Of the name of an object that is arriving."""
 _CONNECTIONS = 16
 _Given = TypeVar("_Given")
 _Result = TypeVar("_Result")
@@ -132,7 +135,7 @@ class SharedStore:
     def _fetch_one(self, wanted: Wanted) -> Wanted | None:
         folder = wanted.target.parent
         folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=folder, prefix=".", suffix=".tmp")
+        handle, name = tempfile.mkstemp(dir=folder, prefix=PART_PREFIX, suffix=PART_SUFFIX)
         os.close(handle)
         temporary = Path(name)
         try:
@@ -169,10 +172,8 @@ class SharedStore:
                 "or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY). Or build without the shared cache"
             ) from error
         except (BotoCoreError, OSError) as error:
-            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-                raise DiskFullError(
-                    f"no room on the disk ({error}); make room, then run again"
-                ) from error
+            if isinstance(error, OSError) and error.errno in DISK_FULL:
+                raise DiskFullError(explain_os_error(error)) from error
             raise StoreError(
                 f"shared cache {self.url}: could not be {verb} ({error}); check the network and "
                 "AWS_ENDPOINT_URL, then run again: what has arrived is kept. Or build without it"

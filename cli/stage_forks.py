@@ -62,7 +62,10 @@ def _write_shell(folder: Path) -> Path:
 
 
 def _start(root: Path, address: Path, group: int) -> "subprocess.Popen[bytes]":
-    with (root / LOG_FILE).open("wb") as log:
+    path = root / LOG_FILE
+    # DVC makes the folder; in a fresh clone it has not yet.
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "ptefoundry.stages.fork_server", address],
             cwd=root,

@@ -106,17 +106,13 @@ class Clones:
 
 
 @contextmanager
-def cloned(
-    folder: Path, cache: Path, adapters: tuple[str, ...] = ("red", "blue")
-) -> Iterator[Clones]:
-    """A repository below `folder` whose build was never recorded; nothing is in the shared cache.
+def cloned(origin: TinyWorkspace, folder: Path) -> Iterator[Clones]:
+    """Make a workspace a repository with clones; nothing is in their shared cache yet.
 
     Args:
-        folder: for the repository, the server's data and the machines.
-        cache: DVC's, of the repository itself and not of its clones.
-        adapters: of the workspace.
+        origin: the workspace, which keeps its DVC cache; clones have their own.
+        folder: for the server's data and the clones.
     """
-    origin = TinyWorkspace(folder / "origin", cache, adapters)
     with serve_s3(folder / "seaweedfs") as server, pytest.MonkeyPatch.context() as patch:
         for name, value in server.environment().items():
             patch.setenv(name, value)

@@ -22,12 +22,19 @@ class Relay:
     answers: int = 0
     on_answer: Callable[[int], None] = lambda _count: None
     """Called before an answer is handed on, with how many there were."""
+    cut_after: int | None = None
+    """Bytes to and from the server after which the line is dead; None for never."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def reset(self) -> None:
         """Count from 0."""
         with self._lock:
             self.sent = self.received = self.answers = 0
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether connections break, and new ones are refused."""
+        return self.cut_after is not None and self.sent + self.received >= self.cut_after
 
     def note(self, data: bytes, *, is_answer: bool) -> None:
         """Count a piece; answers begin with a piece, as clients wait for one before they ask on."""
@@ -67,6 +74,8 @@ def _accept(listener: socket.socket, address: tuple[str, int], relay: Relay) -> 
         except OSError:
             return
         try:
+            if relay.is_cut:
+                raise ConnectionError
             server = socket.create_connection(address)
         except OSError:
             client.close()
@@ -81,6 +90,8 @@ def _pump(source: socket.socket, sink: socket.socket, relay: Relay, is_answer: b
     with suppress(OSError):
         while data := source.recv(_PIECE_BYTES):
             relay.note(data, is_answer=is_answer)
+            if relay.is_cut:
+                break
             sink.sendall(data)
     for end in (source, sink):
         with suppress(OSError):

@@ -1,8 +1,9 @@
+import errno
 from pathlib import Path
 
 import pytest
 
-from ptefoundry.cli.failure import StageFailedError, explain_failure
+from ptefoundry.cli.failure import StageFailedError, explain_failure, explain_os_error
 from ptefoundry.errors import BuildError
 
 
@@ -62,3 +63,24 @@ def test_other_failures_of_dvc_are_shown() -> None:
     text = str(_explain("noise\nERROR: configuration error - config file error: x\nmore\n"))
     assert text.startswith("DVC failed: configuration error - config file error: x\nmore\n")
     assert "validation failed" in str(_explain("'./dvc.yaml' validation failed.\n"))
+
+
+@pytest.mark.parametrize(
+    ("output", "where"),
+    [
+        (f"Traceback\nOSError: [Errno 28] No space left on device: 'x'\n{_failed(1)}", "link@a"),
+        (f"error: x: no room on the disk\n{_failed(1)}", "link@a"),
+        ("ERROR: failed to reproduce 'a': [Errno 28] No space left on device: 'x'\n", "stage a"),
+        ("ERROR: unexpected error - [Errno 122] Disk quota exceeded: 'x'\n", "DVC"),
+    ],
+)
+def test_a_full_disk_is_told_whoever_met_it(output: str, where: str) -> None:
+    text = str(_explain(output))
+    assert where in text
+    assert "no room on the disk (" in text
+    assert "then run again" in text
+
+
+def test_an_error_of_the_system_is_told_with_what_helps() -> None:
+    assert "make room" in explain_os_error(OSError(errno.ENOSPC, "No space left on device", "x"))
+    assert explain_os_error(OSError(errno.EIO, "bad", "x")) == "[Errno 5] bad: 'x'"

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -122,8 +123,11 @@ def test_altered_notes_of_runs_are_dropped_with_their_folders(
     assert "dropped 2 altered files" in capsys.readouterr().err
 
 
-def test_files_that_are_being_written_are_left_alone(tmp_path: Path) -> None:
-    path = _add(tmp_path, b"one").with_name(".temporary")
+def test_files_that_are_being_written_are_left_alone_for_a_day(tmp_path: Path) -> None:
+    path = _add(tmp_path, b"one").with_name(".part-x.tmp")
     path.write_bytes(b"part")
     drop_altered_files(tmp_path)
     assert path.is_file()
+    os.utime(path, (time.time() - 90_000,) * 2)
+    drop_altered_files(tmp_path)
+    assert not path.exists()
