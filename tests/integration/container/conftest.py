@@ -12,7 +12,7 @@ import pytest
 from ptefoundry.container.engine import Engine, connect
 from ptefoundry.container.image import Image, ensure_image
 from ptefoundry.container.recipe import Recipe
-from support.container_engine import engine_answers, own_engine, why_no_engine
+from support.container_engine import OwnEngine, engine_answers, own_engine, why_no_engine
 
 ROOT = Path(__file__).parents[3]
 BASE = ROOT / "base-image.tar"
@@ -21,18 +21,23 @@ BASE_NAME = "ptefoundry-test-base"
 
 
 @pytest.fixture(scope="session")
-def engine() -> Iterator[Engine]:
-    """The engine that commands find too."""
+def own() -> Iterator[OwnEngine | None]:
+    """An engine that was started for these tests; None where one runs already."""
     if reason := why_no_engine():
         pytest.skip(reason)
     if engine_answers():
-        with connect() as running:
-            yield running
+        yield None
         return
-    with pytest.MonkeyPatch.context() as patch, own_engine() as own:
-        patch.setenv("DOCKER_HOST", own.address)
-        with connect() as started:
-            yield started
+    with pytest.MonkeyPatch.context() as patch, own_engine() as started:
+        patch.setenv("DOCKER_HOST", started.address)
+        yield started
+
+
+@pytest.fixture(scope="session")
+def engine(own: OwnEngine | None) -> Iterator[Engine]:  # noqa: ARG001  it must run
+    """The engine that commands find too."""
+    with connect() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

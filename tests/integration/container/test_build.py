@@ -11,6 +11,7 @@ import pytest
 
 from ptefoundry.container.image import Image
 from ptefoundry.container.recipe import Recipe
+from support.container_engine import OwnEngine
 from support.tiny_workspace import TinyWorkspace
 
 PROGRAM = str(Path(sys.executable).with_name("ptefoundry"))
@@ -90,3 +91,44 @@ def test_two_other_containers_make_the_same_bytes(built: Built) -> None:
 def test_without_the_image_it_is_another_toolchain(built: Built) -> None:
     done = built.run("rebuild", "--verify", code=2)
     assert "an image is for --independent" in done.stderr
+
+
+def test_an_engine_that_is_lost_half_way(built: Built, own: OwnEngine | None) -> None:
+    """The message says what to do; then the build goes on, and ends with the right bytes."""
+    if own is None:
+        pytest.skip("the engine was running before: it is not killed")
+    before = _files(built.root)
+    built.workspace.replace_params("prefill_length: 32", "prefill_length: 16")
+    build = subprocess.Popen(
+        [PROGRAM, "build", "--container"],
+        cwd=built.root,
+        env=built.workspace.environment,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert build.stderr is not None
+    said = [next(build.stderr)]
+    while "signatures" not in said[-1]:
+        said.append(next(build.stderr))
+    # It compiles now.
+    own.kill()
+    rest = build.stderr.read()
+    assert build.wait() == 5, rest
+    assert "does not answer any more" in rest
+    assert "run the same command again" in rest
+    assert "Traceback" not in rest
+    own.start()
+    built.run("build", "--container")
+    built.run("inspect", "artifacts/bundle", "--verify")
+    assert _files(built.root).keys() == before.keys()
+    assert _files(built.root) != before
+    built.workspace.replace_params("prefill_length: 16", "prefill_length: 32")
+    assert "ran" not in _stages(built.run("build", "--container", "--json").stdout).values()
+    assert _files(built.root) == before
+
+
+def _files(root: Path) -> dict[str, bytes]:
+    bundle = root / "artifacts" / "bundle"
+    paths = (path for path in bundle.rglob("*") if path.is_file() and path.name != "measured.json")
+    return {path.relative_to(bundle).as_posix(): path.read_bytes() for path in paths}
