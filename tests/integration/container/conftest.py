@@ -34,7 +34,7 @@ def own() -> Iterator[OwnEngine | None]:
 
 
 @pytest.fixture(scope="session")
-def engine(own: OwnEngine | None) -> Iterator[Engine]:  # noqa: ARG001  it must run
+def engine(own: OwnEngine | None) -> Iterator[Engine]:
     """The engine that commands find too."""
     with connect() as running:
         yield running
