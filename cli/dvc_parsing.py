@@ -1,25 +1,39 @@
-"""Letting DVC parse each of its files once.
+"""Letting DVC parse and check each of its files once.
 
 DVC parses params.yaml again for each stage, and dvc.yaml and dvc.lock for each target that it is
 given: of some hundred adapters that takes minutes, though the text is the same.
 """
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 _KEPT = 8
 """Texts that are remembered: DVC reads four files, of which one changes."""
+_GRAPH, _LOCK = "dvc.yaml", "dvc.lock"
 
 
 @contextmanager
 def parsed_once() -> Iterator[None]:
-    """For the time of the block DVC remembers what it has parsed, by the text itself."""
+    """For the time of the block DVC remembers what it has read, as long as it is the same."""
+    from dvc import dvcfile
     from dvc.utils import strictyaml
     from dvc.utils.serialize import _yaml
 
-    parse, memory = _yaml.parse_yaml, dict[str, bytes]()
+    parse, load = _yaml.parse_yaml, dvcfile.load_file
+    _yaml.parse_yaml = strictyaml.parse_yaml = _remember_texts(parse)
+    dvcfile.load_file = _remember_graph(load)
+    try:
+        yield
+    finally:
+        _yaml.parse_yaml = strictyaml.parse_yaml = parse
+        dvcfile.load_file = load
+
+
+def _remember_texts(parse: Callable[..., Any]) -> Callable[..., Any]:
+    memory: dict[str, bytes] = {}
 
     def remember(text: str, path: Any, typ: str = "safe") -> Any:
         if typ != "safe":
@@ -33,8 +47,29 @@ def parsed_once() -> Iterator[None]:
         memory[text] = pickle.dumps(data)
         return data
 
-    _yaml.parse_yaml = strictyaml.parse_yaml = remember
+    return remember
+
+
+def _remember_graph(load: Callable[..., Any]) -> Callable[..., Any]:
+    """Of dvc.yaml the whole object: checking all stages takes as long as parsing them."""
+    memory: dict[tuple[Any, ...], Any] = {}
+
+    def remember(repo: Any, path: Any, **options: Any) -> Any:
+        if options or Path(path).name != _GRAPH:
+            return load(repo, path, **options)
+        key = (id(repo), str(path), *map(_state, (Path(path), Path(path).with_name(_LOCK))))
+        if key not in memory:
+            memory.clear()
+            memory[key] = load(repo, path)
+        return memory[key]
+
+    return remember
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    """Differs if a file was written meanwhile."""
     try:
-        yield
-    finally:
-        _yaml.parse_yaml = strictyaml.parse_yaml = parse
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -38,3 +38,30 @@ def test_errors_are_those_of_dvc(tmp_path: Path) -> None:
     path.write_text("a: [")
     with parsed_once(), pytest.raises(YAMLFileCorruptedError):
         load_yaml(path)
+
+
+def test_the_graph_is_loaded_again_once_it_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dvc import dvcfile
+
+    loaded: list[str] = []
+
+    def load(_repo: object, path: str, **_options: object) -> object:
+        loaded.append(Path(path).name)
+        return object()
+
+    monkeypatch.setattr(dvcfile, "load_file", load)
+    graph, lock, other = (tmp_path / name for name in ("dvc.yaml", "dvc.lock", "other.yaml"))
+    graph.write_text("stages: {}")
+    repo = object()
+    with parsed_once():
+        first = dvcfile.load_file(repo, str(graph))
+        assert dvcfile.load_file(repo, str(graph)) is first
+        assert dvcfile.load_file(object(), str(graph)) is not first
+        second = dvcfile.load_file(repo, str(graph))
+        lock.write_text("stages: {}")
+        assert dvcfile.load_file(repo, str(graph)) is not second
+        assert dvcfile.load_file(repo, str(other)) is not dvcfile.load_file(repo, str(other))
+    assert loaded == ["dvc.yaml"] * 4 + ["other.yaml"] * 2
+    assert dvcfile.load_file is load
