@@ -82,7 +82,10 @@ class SharedStore:
         """
         with self._explained("read"):
             self._files.fs.invalidate_cache()
-            found: dict[str, dict[str, Any]] = self._files.fs.find(self._path(below), detail=True)
+            found = self._files.fs.find(self._path(below), detail=True)
+            if not isinstance(found, Mapping):
+                # DVC's own class for folders yields paths, whatever it is asked for.
+                found = {path: self._files.info(path) for path in found}
         start = len(self._root.rstrip("/")) + 1
         return {path[start:]: _stored_file(info) for path, info in found.items()}
 
@@ -213,10 +216,11 @@ def hash_md5(path: Path) -> str:
 def _stored_file(info: Mapping[str, Any]) -> StoredFile:
     tag = str(info.get("ETag", "")).strip('"')
     modified = info.get("LastModified")
+    seconds = modified.timestamp() if modified else info.get("mtime", 0.0)
     return StoredFile(
         size=int(info["size"]),
         md5=tag if len(tag) == 32 and _MULTIPART not in tag else None,
-        modified=modified.timestamp() if modified else 0.0,
+        modified=seconds,
     )
 
 

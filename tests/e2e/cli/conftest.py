@@ -71,7 +71,9 @@ def _made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("made") / "workspace"
     CommandLine(root.parent).run("init", root.name, "--base", "hf:example/tiny@main", "--no-fetch")
     params = root / "params.yaml"
-    params.write_text(params.read_text().replace("adapters: {}\n", _ADAPTERS))
+    text = params.read_text().replace("adapters: {}\n", _ADAPTERS)
+    # Beyond the 16 bits of what JSON escapes in one piece.
+    params.write_text(text.replace("about the sea.", "about the sea 🙂"))
     return root
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
@@ -17,6 +18,7 @@ from support.clones import (
     keys_below,
     take_lock,
 )
+from support.disk_use import disk_use, inodes_with
 
 PREFIX = "cache"
 FOUNDATION = "foundation/xnnpack/foundation.ptd"
@@ -98,6 +100,20 @@ def test_a_second_clone_runs_nothing_and_has_the_same_bytes(clones: Clones, firs
     plan = json.loads(second.run("plan", "--json").output)
     assert not [stage for stage in plan["stages"] if stage["would_run"]]
     assert "sent 0 bytes in 0 files" in second.run("build", "--push").errors
+
+
+def test_the_foundation_is_on_disk_once(clones: Clones, first: Machine, shared_cache: Path) -> None:
+    """In the stage's output, the bundle, DVC's cache and what ptefoundry has downloaded."""
+    second = clones.clone("disk")
+    second.run("build", "--pull")
+    for machine, caches in ((second, ()), (first, (shared_cache,))):
+        content = (machine.root / "artifacts" / FOUNDATION).read_bytes()
+        bundled = machine.root / "artifacts" / "bundle" / "xnnpack" / "foundation.ptd"
+        (inode,) = inodes_with(content, machine.root, *caches)
+        assert bundled.stat().st_ino == inode
+        assert bundled.stat().st_nlink >= 3
+    whole = disk_use(second.root / "artifacts", second.root / ".dvc", second.root / ".downloads")
+    assert whole.once < 0.6 * whole.naive
 
 
 def test_with_the_record_of_a_build_only_what_is_lost_is_built(
