@@ -25,6 +25,7 @@ _OBJECT = re.compile(r"[0-9a-f]{30}(?:\.dir)?")
 _RUN = re.compile(r"[0-9a-f]{64}")
 
 _ABANDONED_S = 24 * 3600.0
+_SETTLED_S = 10.0
 
 _State = tuple[int, int, int]
 
@@ -86,14 +87,24 @@ def _drop(cache: Path, name: str) -> None:
 def _drop_empty_folders(cache: Path) -> None:
     """DVC leaves them where it dropped a damaged note itself, and then fails because of them."""
     for folder in (cache / RUNS).glob("??/*"):
-        drop_run(folder / "none")
+        # Another build that shares the cache may be about to write into a new one.
+        if _age(folder) > _SETTLED_S:
+            drop_run(folder / "none")
 
 
 def _drop_abandoned_downloads(cache: Path) -> None:
     """Parts of objects that a killed process has left, and nobody writes any more."""
     for path in (cache / OBJECTS).glob(f"??/{PART_PREFIX}*{PART_SUFFIX}"):
-        if time.time() - path.stat().st_mtime > _ABANDONED_S:
-            path.unlink()
+        if _age(path) > _ABANDONED_S:
+            path.unlink(missing_ok=True)
+
+
+def _age(path: Path) -> float:
+    """Seconds since it was written; 0 if another process has just taken it away."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _cache_folder(root: Path) -> Path | None:

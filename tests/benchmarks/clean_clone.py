@@ -3,12 +3,9 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
 from dataclasses import dataclass
 from pathlib import Path
-
-from measure import timed
 
 from support.tiny_workspace import TinyWorkspace
 
@@ -31,21 +28,23 @@ class CleanClone:
         }
 
     def seconds(self, *arguments: str) -> float:
-        """Of a command of ptefoundry, a process of its own, that must succeed."""
-        with self._as_current():
-            return timed([_PROGRAM, *arguments])[0]
+        """Of a command of ptefoundry, a process of its own.
 
-    @contextmanager
-    def _as_current(self) -> Iterator[None]:
-        before = Path.cwd(), dict(os.environ)
-        os.chdir(self.root)
-        os.environ["PTEFOUNDRY_CACHE"] = str(self.parts["ptefoundry's cache"])
-        try:
-            yield
-        finally:
-            os.chdir(before[0])
-            os.environ.clear()
-            os.environ.update(before[1])
+        Raises:
+            SystemExit: it failed; with what it says.
+        """
+        start = time.perf_counter()
+        done = subprocess.run(
+            [_PROGRAM, *arguments],
+            cwd=self.root,
+            env={**os.environ, "PTEFOUNDRY_CACHE": str(self.parts["ptefoundry's cache"])},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise SystemExit(f"ptefoundry {' '.join(arguments)} failed:\n{done.stderr}")
+        return time.perf_counter() - start
 
 
 def origin_in(folder: Path, workspace: Path | None) -> Path:

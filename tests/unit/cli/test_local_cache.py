@@ -116,10 +116,12 @@ def test_altered_notes_of_runs_are_dropped_with_their_folders(
     right, altered, cut = (_add_run(runs, number) for number in range(3))
     altered.write_text(altered.read_text().replace("0" * 32, "1" * 32))
     cut.write_text(cut.read_text()[:50])
-    (runs / "ab" / ("ab" * 32)).mkdir(parents=True)
+    (old := runs / "ab" / ("ab" * 32)).mkdir(parents=True)
+    (new := runs / "cd" / ("cd" * 32)).mkdir(parents=True)
+    os.utime(old, (1, 1))
     drop_altered_files(tmp_path)
     assert [path for path in runs.rglob("*") if path.is_file()] == [right]
-    assert list(runs.glob("??/*")) == [right.parent]
+    assert set(runs.glob("??/*")) == {right.parent, new}
     assert "dropped 2 altered files" in capsys.readouterr().err
 
 
