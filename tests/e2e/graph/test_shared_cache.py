@@ -13,6 +13,7 @@ from ptefoundry.cli.shared_store import hash_md5, object_name
 from support.clones import (
     BUCKET,
     Clones,
+    Done,
     Machine,
     copy_prefix,
     keys_below,
@@ -90,9 +91,17 @@ def _mends(clones: Clones, machine: Machine, prefix: str) -> None:
     assert "sent 0 bytes in 0 files" in after.run("build", "--push").errors
 
 
-def test_a_second_clone_runs_nothing_and_has_the_same_bytes(clones: Clones, first: Machine) -> None:
-    second = clones.clone("second")
-    done = second.run("build", "--pull", "--json")
+@pytest.fixture(scope="module")
+def pulled(clones: Clones, first: Machine) -> tuple[Machine, Done]:
+    """A second clone, and its only build."""
+    machine = clones.clone("second")
+    return machine, machine.run("build", "--pull", "--json")
+
+
+def test_a_second_clone_runs_nothing_and_has_the_same_bytes(
+    pulled: tuple[Machine, Done], first: Machine
+) -> None:
+    second, done = pulled
     assert len(done.results) == 19
     assert set(done.results.values()) == {"cached"}
     assert second.files(measured=True) == first.files(measured=True)
@@ -102,10 +111,11 @@ def test_a_second_clone_runs_nothing_and_has_the_same_bytes(clones: Clones, firs
     assert "sent 0 bytes in 0 files" in second.run("build", "--push").errors
 
 
-def test_the_foundation_is_on_disk_once(clones: Clones, first: Machine, shared_cache: Path) -> None:
+def test_the_foundation_is_on_disk_once(
+    pulled: tuple[Machine, Done], first: Machine, shared_cache: Path
+) -> None:
     """In the stage's output, the bundle, DVC's cache and what ptefoundry has downloaded."""
-    second = clones.clone("disk")
-    second.run("build", "--pull")
+    second, _ = pulled
     for machine, caches in ((second, ()), (first, (shared_cache,))):
         content = (machine.root / "artifacts" / FOUNDATION).read_bytes()
         bundled = machine.root / "artifacts" / "bundle" / "xnnpack" / "foundation.ptd"
