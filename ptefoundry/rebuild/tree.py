@@ -41,7 +41,7 @@ def make_tree(
     (root / ".dvc" / "tmp").mkdir(parents=True)
     config = (files("ptefoundry") / "templates" / "dvc_config").read_text()
     write_text(root / ".dvc" / "config", _SOURCE_CONTROL + config.replace("[core]\n", "", 1))
-    # Every JSON document is a YAML document, but libyaml takes no pairs of surrogates.
+    # Every JSON document is a YAML document; not every parser takes pairs of surrogates.
     params = json.dumps(_without_defaults(record.params), indent=2, ensure_ascii=False)
     write_text(root / PARAMS_FILE, params + "\n")
     for name, source in record.sources.items():
