@@ -110,8 +110,8 @@ def own_engine() -> Iterator[OwnEngine]:
     # A socket's path may have 104 bytes; pytest's folders have longer names.
     with tempfile.TemporaryDirectory(prefix="engine-", ignore_cleanup_errors=True) as folder:
         engine = OwnEngine(Path(folder))
-        engine.start()
         try:
+            engine.start()
             yield engine
         finally:
             engine.stop()

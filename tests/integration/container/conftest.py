@@ -5,6 +5,7 @@ engine that ran before keeps it for the next time.
 """
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,13 @@ import pytest
 from ptefoundry.container.engine import Engine, connect
 from ptefoundry.container.image import Image, ensure_image
 from ptefoundry.container.recipe import Recipe
-from support.container_engine import OwnEngine, engine_answers, own_engine, why_no_engine
+from support.container_engine import (
+    NoEngineError,
+    OwnEngine,
+    engine_answers,
+    own_engine,
+    why_no_engine,
+)
 
 ROOT = Path(__file__).parents[3]
 BASE = ROOT / "base-image.tar"
@@ -28,8 +35,12 @@ def own() -> Iterator[OwnEngine | None]:
     if engine_answers():
         yield None
         return
-    with pytest.MonkeyPatch.context() as patch, own_engine() as started:
-        patch.setenv("DOCKER_HOST", started.address)
+    with ExitStack() as stack:
+        try:
+            started = stack.enter_context(own_engine())
+        except NoEngineError as error:
+            pytest.skip(str(error))
+        stack.enter_context(pytest.MonkeyPatch.context()).setenv("DOCKER_HOST", started.address)
         yield started
 
 
