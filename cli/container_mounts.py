@@ -55,7 +55,8 @@ def workspace_environment(root: Path) -> Mapping[str, str]:
 def _dvc_folders(root: Path) -> Iterator[Path]:
     """DVC's cache, and where it remembers the digests of files."""
     with opened(root) as repo:
-        yield _existing(Path(repo.cache.local.path))
+        # With the run cache, which is beside the objects.
+        yield _existing(Path(repo.cache.local_cache_dir))
         yield _existing(Path(repo.site_cache_dir))
 
 
