@@ -1,7 +1,8 @@
 """`python -m ptefoundry.cli.dvc_process ...`: `dvc ...`, but fast with hundreds of stages.
 
 What differs is how dvc.lock is written: the same text, in pieces (`lock_pieces`) and at once,
-where DVC would leave half a file if it were killed; and that no file is parsed twice.
+where DVC would leave half a file if it were killed; that no file is parsed twice; and the
+shortcuts of `dvc_shortcuts`.
 """
 
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .dvc_parsing import parsed_once
+from .dvc_shortcuts import shortcuts
 from .lock_pieces import LockPieces, OtherFormError
 
 
@@ -19,7 +21,7 @@ def main() -> None:
     from dvc.dvcfile import Lockfile
 
     write_pieces(Lockfile)
-    with parsed_once():
+    with parsed_once(), shortcuts():
         sys.exit(run_dvc(sys.argv[1:]))
 
 
