@@ -30,26 +30,34 @@ def fork_server(root: Path) -> Iterator[tuple[dict[str, str], Start]]:
         yield {}, lambda _group: None
         return
     servers: list[subprocess.Popen[bytes]] = []
+    running = os.environ.get(stage_shell.SOCKET_VARIABLE)
     # A socket's path may have 107 bytes, fewer than a workspace's may.
     with tempfile.TemporaryDirectory(prefix="ptefoundry-") as folder:
-        address = Path(folder) / "stages"
+        address = Path(running or Path(folder) / "stages")
 
         def start(group: int) -> None:
-            servers.append(_start(root, address, group))
+            # Several builds, one after the other, may have one.
+            if running is None:
+                servers.append(_start(root, address, group))
 
         try:
-            variables = {stage_shell.SOCKET_VARIABLE: str(address)}
-            shell = _write_shell(Path(folder))
-            # Not where nothing may be executed from temporary folders.
-            if os.access(shell, os.X_OK):
-                # DVC runs commands in the user's shell, which is to be ours.
-                variables["SHELL"] = str(shell)
-            yield variables, start
+            yield _variables(Path(folder), address), start
         finally:
             for server in servers:
                 # All stages have ended; it may be importing for one that does not come.
                 server.terminate()
                 server.communicate()
+
+
+def _variables(folder: Path, address: Path) -> dict[str, str]:
+    """What stages need to know to be forked."""
+    variables = {stage_shell.SOCKET_VARIABLE: str(address)}
+    shell = _write_shell(folder)
+    # Not where nothing may be executed from temporary folders.
+    if os.access(shell, os.X_OK):
+        # DVC runs commands in the user's shell, which is to be ours.
+        variables["SHELL"] = str(shell)
+    return variables
 
 
 def _write_shell(folder: Path) -> Path:

@@ -65,6 +65,7 @@ def _send(connection: socket.socket, module: str, arguments: list[str]) -> None:
         "arguments": arguments,
         "folder": os.getcwd(),  # noqa: PTH109  importing pathlib takes longer
         "environment": dict(os.environ),
+        "group": os.getpgrp(),
     }
     text = json.dumps(request).encode()
     files = [stream.fileno() for stream in (sys.stdin, sys.stdout, sys.stderr)]

@@ -43,12 +43,17 @@ class StageRequest:
     arguments: list[str]
     folder: str
     environment: dict[str, str]
+    group: int
+    """Process group of who asks."""
     files: tuple[int, ...]
     """Descriptors for stdin, stdout and stderr."""
 
     def become(self) -> int:
         """Be the stage; returns its exit code."""
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        # Signals to the build are for its stages; not in another session, where none arrive.
+        with suppress(PermissionError, ProcessLookupError):
+            os.setpgid(0, self.group)
         for number, file in enumerate(self.files):
             os.dup2(file, number)
             os.close(file)

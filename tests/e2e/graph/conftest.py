@@ -8,8 +8,15 @@ import pytest
 from support.clones import Clones, Machine, cloned
 from support.shared_folder import shared_folder
 from support.tiny_workspace import TinyWorkspace
+from support.warm_stages import warm_stages
 
 MakeWorkspace = Callable[[], TinyWorkspace]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _stages_are_forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with warm_stages(tmp_path_factory.mktemp("warm-stages")):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -63,7 +63,9 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
         while not address.exists():
             time.sleep(0.01)
 
-        def run(code: str, module: str = "stage", **changes: str) -> "subprocess.Popen[str]":
+        def run(
+            code: str, module: str = "stage", *, group: int | None = None, **changes: str
+        ) -> "subprocess.Popen[str]":
             environment = {**os.environ, **variables, **changes}
             return subprocess.Popen(
                 [environment["SHELL"], "-c", shlex.join(("python", "-m", module, code))],
@@ -73,7 +75,7 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
-                process_group=leader.pid,
+                process_group=leader.pid if group is None else group,
             )
 
         yield run
@@ -130,6 +132,23 @@ def test_an_interrupt_of_the_group_ends_the_stage_before_its_client(run: Run) ->
     os.killpg(os.getpgid(found.pid), signal.SIGINT)
     assert found.communicate()[0] == "interrupted\n"
     assert found.returncode == 5
+
+
+def test_a_stage_is_of_the_group_of_who_asked_for_it(run: Run) -> None:
+    found = run("print(os.getpgrp(), flush=True); time.sleep(1000)", group=0)
+    assert found.stdout is not None
+    assert int(found.stdout.readline()) == found.pid
+    os.killpg(found.pid, signal.SIGINT)
+    assert found.communicate()[0] == "interrupted\n"
+
+
+def test_a_build_uses_a_server_that_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SOCKET_VARIABLE, str(folder / "socket"))
+    with fork_server(folder) as (variables, start):
+        start(os.getpgrp())
+        assert variables[SOCKET_VARIABLE] == str(folder / "socket")
+        assert Path(variables["SHELL"]).is_file()
+    assert not list((folder / ".dvc" / "tmp").iterdir())  # not even a log was begun
 
 
 def test_a_stage_ends_when_its_client_is_killed(run: Run) -> None:
