@@ -5,9 +5,10 @@ from pathlib import Path
 
 from ptefoundry.bundle.manifest import MEASURED_FILE
 from ptefoundry.registry.documents import Clock
+from ptefoundry.registry.oci import Descriptor
 from ptefoundry.registry.pack import PackedVersion
 from ptefoundry.registry.push import NewVersion, Pushed, push_version
-from ptefoundry.registry.referrers import Attachment, attach
+from ptefoundry.registry.referrers import Attachment, attach, list_referrers
 from ptefoundry.registry.store.interface import Store
 from ptefoundry.registry.trust.build_record import BuildRecord
 from ptefoundry.registry.trust.keys import Signer
@@ -57,14 +58,22 @@ def publish(
         attach(store, packed.index, attachments, clock=clock)
 
     pushed = push_version(store, new, by=by, clock=clock, attach=attach_all)
-    measured = folder / MEASURED_FILE
-    if pushed.is_new and measured.is_file():
+    _attach_measured(store, packed.index, folder / MEASURED_FILE, clock)
+    return pushed
+
+
+def _attach_measured(store: Store, index: Descriptor, measured: Path, clock: Clock) -> None:
+    """Attach what was measured, unless the version has measurements already."""
+    if not measured.is_file():
+        return
+    # Not asked of the push: one that was killed before this left a version without.
+    attached = list_referrers(store, index.digest)
+    if all(one.artifact_type != MEASURED_TYPE for one in attached):
         files = {MEASURED_FILE: measured.read_bytes()}
         attachment = Attachment(
             artifact_type=MEASURED_TYPE, media_type="application/json", files=files
         )
-        attach(store, packed.index, [attachment], clock=clock)
-    return pushed
+        attach(store, index, [attachment], clock=clock)
 
 
 def _signatures(packed: PackedVersion, signers: Sequence[Signer]) -> Iterator[Attachment]:

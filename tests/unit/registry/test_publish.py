@@ -1,5 +1,6 @@
 """From a bundle's folder through a registry into another folder, as an app has it."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,19 +22,21 @@ from ptefoundry.registry.cache import BlobCache
 from ptefoundry.registry.check import check_version
 from ptefoundry.registry.content import read_blob
 from ptefoundry.registry.differences import compare
-from ptefoundry.registry.names import CONFIG_KEY, parse_reference
+from ptefoundry.registry.names import CONFIG_KEY, LEASES, parse_reference
 from ptefoundry.registry.overview import list_versions
 from ptefoundry.registry.pack import pack_bundle
 from ptefoundry.registry.publish import MEASURED_TYPE, SIGNATURES_TYPE, publish
 from ptefoundry.registry.pull import Pulled, Puller
 from ptefoundry.registry.push import Pushed
 from ptefoundry.registry.referrers import read_attachments
+from ptefoundry.registry.refs import list_refs
 from ptefoundry.registry.registry import init_registry, open_registry
 from ptefoundry.registry.resolve import Resolved, resolve
 from ptefoundry.registry.store.memory import MemoryStore
 from ptefoundry.registry.trust.keys import Signer, generate_signer
 from ptefoundry.registry.trust.policy import TrustedKey, TrustPolicy
 from ptefoundry.registry.trust.seen import SeenRecords
+from support.killing_store import Killed, KillingStore
 from support.packed import copy_bundle, replace_file
 
 NOW = 1_800_000_000.0
@@ -162,6 +165,34 @@ def test_measurements_are_kept_beside_the_version(place: Place) -> None:
     assert first.ref == second.ref
     (kept,) = place.attached(first.ref.digest, MEASURED_TYPE)
     assert b"40" in kept[MEASURED_FILE]
+
+
+def test_a_push_may_be_killed_at_any_change_and_loses_nothing(place: Place) -> None:
+    write_json(place.bundle / MEASURED_FILE, {"xnnpack/base": {"decode_tok_s": 40}})
+    place.push("1.0.0", SIGNER)
+    whole = contents(place.store)
+    assert len(place.attached(list_refs(place.store)[0].digest, MEASURED_TYPE)) == 1
+    for changes in itertools.count():
+        store = place.store = KillingStore(changes, now=NOW)
+        try:
+            place.push("1.0.0", SIGNER)
+        except Killed:
+            pass
+        else:
+            break
+        finally:
+            store.left = float("inf")
+        if list_refs(store):
+            assert place.pull("tiny@1.0.0", policy=POLICY).signatures
+        place.push("1.0.0", SIGNER)
+        assert contents(store) == whole
+    assert changes > len(whole)
+
+
+def contents(store: MemoryStore) -> dict[str, bytes]:
+    """Objects by key, but for leases, which killed pushes leave to the collector."""
+    keys = (info.key for info in store.list("") if not info.key.startswith(LEASES))
+    return {key: store.read(key, limit=1 << 20)[0] for key in keys}
 
 
 def test_other_content_under_the_same_version_is_refused(place: Place) -> None:

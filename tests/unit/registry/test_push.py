@@ -25,37 +25,9 @@ from ptefoundry.registry.push import NewVersion, Pushed, push_version
 from ptefoundry.registry.refs import find_ref, list_refs
 from ptefoundry.registry.store.memory import MemoryStore
 from ptefoundry.registry.tombstones import Tombstone, read_tombstone
+from support.killing_store import Killed, KillingStore
 
 NOW = 1_800_000_000.0
-
-
-class Killed(BaseException):
-    """Ends a push as a kill does: nothing catches it."""
-
-
-class KillingStore(MemoryStore):
-    """Dies at the n-th change."""
-
-    def __init__(self, changes: int) -> None:
-        super().__init__(clock=lambda: NOW)
-        self.left: float = changes
-
-    def _count(self) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise Killed
-
-    def create(self, key: str, data: bytes) -> str:
-        self._count()
-        return super().create(key, data)
-
-    def replace(self, key: str, data: bytes, token: str) -> str:
-        self._count()
-        return super().replace(key, data, token)
-
-    def delete(self, key: str) -> None:
-        self._count()
-        super().delete(key)
 
 
 def new_version(version: str, *contents: bytes, file: Path | None = None) -> NewVersion:
@@ -172,7 +144,7 @@ def test_twenty_builders_at_once(store: MemoryStore) -> None:
 def test_a_push_may_be_killed_at_any_change_and_run_again() -> None:
     new = new_version("1.0.0", b"foundation", b"red")
     for changes in itertools.count():
-        store = KillingStore(changes)
+        store = KillingStore(changes, now=NOW)
         try:
             push(store, new)
         except Killed:
