@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from .output import JsonOption, print_json, print_note
-from .registry_access import EndpointOption
+from .registry_access import EndpointOption, known_endpoint
 from .registry_arguments import known_address
 
 app = typer.Typer(
@@ -46,7 +46,8 @@ def init(
     from ptefoundry.registry.registry import init_registry
     from ptefoundry.registry.store.open import open_store
 
-    store = open_store(address or known_address(), endpoint_url=endpoint_url)
+    address = address or known_address()
+    store = open_store(address, endpoint_url=endpoint_url or known_endpoint(address))
     registry = init_registry(store)
     found = registry.capabilities.to_dict()
     is_s3 = registry.url.startswith("s3:")

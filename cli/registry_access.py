@@ -105,17 +105,40 @@ def open_access(
     from ptefoundry.registry.registry import open_registry
     from ptefoundry.registry.store.open import open_store
     from ptefoundry.registry.trust.keys import find_signers
-    from ptefoundry.registry.trust.policy_file import find_policy
 
-    found = workspace_params()
-    root, params = found if found is not None else (None, None)
-    if endpoint_url is None and params is not None:
-        endpoint_url = params.registry.endpoint_url
+    endpoint_url = endpoint_url or known_endpoint(address)
     return Access(
         registry=open_registry(open_store(address, endpoint_url=endpoint_url)),
-        policy=find_policy(file=trust, section=params.trust if params else None, root=root),
+        policy=known_policy(trust),
         signers=find_signers(keys or ()),
     )
+
+
+def known_endpoint(address: str) -> str | None:
+    """The endpoint that the workspace names for a registry, None if it is not for this one.
+
+    It is that of one store: so it counts for the bucket that `registry: url:` names beside
+    it, and for any bucket if that names none.
+    """
+    found = workspace_params()
+    if found is None or not address.startswith("s3://"):
+        return None
+    section = found[1].registry
+    own = section.url or ""
+    is_other = own.startswith("s3://") and _bucket(own) != _bucket(address)
+    return None if is_other else section.endpoint_url
+
+
+def known_policy(trust: Path | None) -> "TrustPolicy | None":
+    """The trust policy that counts here; see `find_policy`.
+
+    Raises:
+        ConfigError: it is malformed, or a key in it cannot be read.
+    """
+    from ptefoundry.registry.trust.policy_file import find_policy
+
+    root, params = workspace_params() or (None, None)
+    return find_policy(file=trust, section=params.trust if params else None, root=root)
 
 
 def workspace_params() -> "tuple[Path, Params] | None":
@@ -127,3 +150,7 @@ def workspace_params() -> "tuple[Path, Params] | None":
         if (root / PARAMS_FILE).is_file():
             return root, load_params(root)
     return None
+
+
+def _bucket(address: str) -> str:
+    return address.removeprefix("s3://").partition("/")[0]
