@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ptefoundry.registry.version import VariantEntry, Version
 
 
-def pull(
+def pull(  # noqa: PLR0913  one parameter for each option
     arguments: ReferenceArguments = None,
     *,
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Folder to make the bundle.")],
@@ -32,6 +32,13 @@ def pull(
             help="Pull only this adapter (`base`: none), several for several; all if left out.",
         ),
     ] = None,
+    rehash: Annotated[
+        bool,
+        typer.Option(
+            "--rehash",
+            help="Read files that the folder has already too, and replace what the disk altered.",
+        ),
+    ] = False,
     trust: TrustOption = None,
     endpoint_url: EndpointOption = None,
     as_json: JsonOption = False,
@@ -51,7 +58,7 @@ def pull(
         print_note(f"warning: {resolved} was yanked on {yanked.time}: {yanked.reason}")
     puller = make_puller(access)
     entries = _choose(puller.read_version(resolved), backend, adapter or [])
-    pulled = puller.pull(resolved, entries, to)
+    pulled = puller.pull(resolved, entries, to, rehash=rehash)
     if as_json:
         print_json(_describe(pulled))
     else:

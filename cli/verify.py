@@ -1,6 +1,7 @@
-"""`ptefoundry verify`: is the built bundle, or a published version, what it must be?"""
+"""`ptefoundry verify`: is a bundle, built or pulled, or a published version what it must be?"""
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -9,12 +10,19 @@ import typer
 from ptefoundry.errors import ConfigError, VerificationError
 
 from .output import JsonOption, print_json
-from .registry_access import EndpointOption, TrustOption, open_access
-from .registry_arguments import ReferenceArguments, split_arguments
+from .registry_access import EndpointOption, TrustOption, known_policy, open_access
+from .registry_arguments import split_arguments
 
 
 def verify(  # noqa: PLR0913  one parameter for each option
-    arguments: ReferenceArguments = None,
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[REGISTRY] REFERENCE|DIR",
+            help="Registry (file:PATH, s3://bucket/prefix, https://...), and name@version or "
+            "name:channel; or a folder that was pulled.",
+        ),
+    ] = None,
     *,
     relink: Annotated[
         bool,
@@ -44,11 +52,12 @@ def verify(  # noqa: PLR0913  one parameter for each option
     endpoint_url: EndpointOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check the workspace's bundle, or a version in a registry.
+    """Check the workspace's bundle, a version in a registry, or a pulled folder.
 
     A bundle: its files against the manifest, its programs by exporting. A version: its
-    signatures, and that everything it refers to is there; with --deep every byte.
-    With --answers alone the CoreML program as it was compiled.
+    signatures, and that everything it refers to is there; with --deep every byte. A folder,
+    without the registry: every byte, and its signatures if there is a trust policy. One whose
+    name has @ or : is written as ./NAME. With --answers alone the CoreML program as compiled.
 
     An adapter that was filled up with zeros for a shared template is linked into a fresh one.
     """
@@ -57,14 +66,57 @@ def verify(  # noqa: PLR0913  one parameter for each option
             raise ConfigError(
                 "--relink, --answers and --adapter are for the workspace's bundle alone"
             )
+        if (folder := _folder(arguments)) is not None:
+            _verify_folder(folder, endpoint_url, trust, as_json=as_json)
+            return
         _verify_version(arguments, endpoint_url, trust, deep=deep, as_json=as_json)
         return
     if deep or as_json:
-        raise ConfigError("--deep and --json are for a version in a registry: name one")
+        raise ConfigError("--deep and --json are for a version or a pulled folder: name one")
     if answers:
         _verify_answers(tuple(adapter or ()))
     if relink or not answers:
         _verify_bundle(tuple(adapter or ()), relink=relink)
+
+
+def _folder(arguments: list[str]) -> Path | None:
+    """The pulled folder that is meant, None if it is a version."""
+    from ptefoundry.registry.names import parse_reference
+
+    if len(arguments) > 1:
+        return None
+    folder = Path(arguments[0])
+    if not {"@", ":"} & {*arguments[0]}:
+        if folder.is_dir():
+            return folder
+        raise ConfigError(
+            f"expected name@version, name:channel or a pulled folder, found no folder {folder}"
+        )
+    try:
+        parse_reference(arguments[0])
+    except ConfigError:
+        return folder if folder.is_dir() else None
+    return None
+
+
+def _verify_folder(
+    folder: Path, endpoint_url: str | None, trust: Path | None, *, as_json: bool
+) -> None:
+    from ptefoundry.registry.pulled_folder import check_folder
+    from ptefoundry.registry.trust.policy_file import warn_unverified
+
+    if endpoint_url is not None:
+        raise ConfigError("--endpoint-url is for a version in a registry, found a folder")
+    policy = known_policy(trust)
+    if policy is None:
+        warn_unverified()
+    checked = check_folder(folder, policy=policy, now=time.time())
+    if as_json:
+        print_json(asdict(checked))
+        return
+    print(f"{folder}: {checked.files} files of {checked.bytes:,} bytes are as the manifest says")
+    if checked.version is not None:
+        print(f"a trusted key has signed them as {checked.name}@{checked.version}")
 
 
 def _verify_version(

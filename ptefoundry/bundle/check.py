@@ -3,13 +3,21 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from ptefoundry.bundle.manifest import MANIFEST_FILE, MEASURED_FILE, Manifest, load_manifest
+from ptefoundry.bundle.manifest import (
+    MANIFEST_FILE,
+    MEASURED_FILE,
+    SIGNATURES,
+    Manifest,
+    load_manifest,
+)
 from ptefoundry.digest import hash_file
 from ptefoundry.errors import VerificationError
 
 
 def check_files(folder: Path) -> None:
     """Check that a bundle holds the files of its manifest, and no others.
+
+    Measurements and signatures may be there; the latter are not looked at.
 
     Raises:
         ArtifactError: the manifest cannot be read.
@@ -47,5 +55,5 @@ def _foreign_files(folder: Path, manifest: Manifest) -> Iterator[str]:
     known = {MANIFEST_FILE, MEASURED_FILE, *(entry.path for entry in manifest.files)}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if not path.is_dir() and name not in known:
+        if not path.is_dir() and name not in known and not name.startswith(f"{SIGNATURES}/"):
             yield f"{name}: not in the manifest"

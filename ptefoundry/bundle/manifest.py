@@ -7,8 +7,9 @@
     xnnpack/base.pte           the base alone
     xnnpack/<adapter>.pte      the base with an adapter
     measured.json              measurements of the machine that built it
+    signatures/                of a pulled bundle
 
-`measured.json` differs from build to build and is no part of the identity.
+`measured.json` differs from build to build. It and `signatures/` are no part of the identity.
 """
 
 import json
@@ -21,6 +22,8 @@ from ptefoundry.errors import ArtifactError
 
 MANIFEST_FILE = "manifest.json"
 MEASURED_FILE = "measured.json"
+SIGNATURES = "signatures"
+"""Folder of a pulled bundle that is no part of its version."""
 FORMAT_VERSION = 1
 STORED_WEIGHTS = "stored_weights"
 """Key of a backend: what its data files store, as `ptefoundry.bundle.weights` lists it."""

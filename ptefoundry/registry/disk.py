@@ -10,6 +10,10 @@ from ptefoundry.errors import DiskFullError
 from ptefoundry.report import format_size
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_CACHE_ADVICE = (
+    "make room, for instance with `ptefoundry cache prune --max-size ...`, or set "
+    "PTEFOUNDRY_CACHE to another disk"
+)
 
 
 def lock_file(path: Path, flags: int, *, wait: bool, shared: bool = False) -> int | None:
@@ -55,8 +59,14 @@ def is_locked(path: Path) -> bool:
     return False
 
 
-def check_room(folder: Path, size: int, *, what: str) -> None:
+def check_room(folder: Path, size: int, *, what: str, advice: str = _CACHE_ADVICE) -> None:
     """Check that a disk has room.
+
+    Args:
+        folder: on that disk.
+        size: bytes.
+        what: needs the room, for the message.
+        advice: what to do where there is none.
 
     Raises:
         DiskFullError: it has not.
@@ -65,8 +75,7 @@ def check_room(folder: Path, size: int, *, what: str) -> None:
     if free < size:
         raise DiskFullError(
             f"{folder}: {what} needs {format_size(size)} on this disk, {format_size(free)} are "
-            f"free: {format_size(size - free)} are missing; make room, for instance with "
-            "`ptefoundry cache prune --max-size ...`, or set PTEFOUNDRY_CACHE to another disk"
+            f"free: {format_size(size - free)} are missing; {advice}"
         )
 
 

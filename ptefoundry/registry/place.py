@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ptefoundry.bundle.manifest import MANIFEST_FILE, MEASURED_FILE, load_manifest
+from ptefoundry.bundle.manifest import MANIFEST_FILE, MEASURED_FILE, SIGNATURES, load_manifest
 from ptefoundry.digest import hash_file
 from ptefoundry.errors import (
     ArtifactError,
@@ -26,11 +26,10 @@ from ptefoundry.errors import (
 )
 from ptefoundry.files import sync
 from ptefoundry.registry.cache import BlobCache
-from ptefoundry.registry.disk import explain_full
+from ptefoundry.registry.disk import check_room, explain_full
 from ptefoundry.registry.names import hex_of
 from ptefoundry.registry.paths import check_paths
 from ptefoundry.registry.swap import new_folder_beside, recover, replace_folder
-from ptefoundry.registry.version import SIGNATURES
 
 _FICLONE = 0x40049409
 _PIECE = 1 << 20
@@ -82,7 +81,12 @@ def bundle_files(folder: Path) -> set[str]:
 
 
 def inspect_target(
-    into: Path, files: Sequence[TargetFile], cache: BlobCache, *, replaceable: Collection[str]
+    into: Path,
+    files: Sequence[TargetFile],
+    cache: BlobCache,
+    *,
+    replaceable: Collection[str],
+    rehash: bool = False,
 ) -> Target:
     """Find out what a target lacks. Files that may have changed are hashed.
 
@@ -91,6 +95,7 @@ def inspect_target(
         files: what it is to have.
         cache: knows which files are unchanged.
         replaceable: paths of an older version's files (`bundle_files`).
+        rehash: hash all files, also those that show no change since they were hashed.
 
     Raises:
         ConfigError: the target is no folder that may be replaced: it is a file or a
@@ -106,7 +111,7 @@ def inspect_target(
     right = {
         path
         for path, file in wanted.items()
-        if path in found and _is_right(into / path, file, cache)
+        if path in found and _is_right(into / path, file, cache, rehash=rehash)
     }
     foreign = sorted(path for path in found - right if path not in replaceable)
     if foreign:
@@ -125,6 +130,22 @@ def inspect_target(
     if not target.complete:
         _check_not_inside(into)
     return target
+
+
+def check_target_room(target: Target, cache: BlobCache) -> None:
+    """Check that the target's disk has room for what it lacks, if that is not the cache's disk.
+
+    On the same disk files share their bytes with the cache, which looks for room itself.
+
+    Raises:
+        DiskFullError: it has not.
+    """
+    folder = next(path for path in target.into.parents if path.is_dir())
+    cache.folder.mkdir(parents=True, exist_ok=True)
+    if folder.stat().st_dev != cache.folder.stat().st_dev:
+        size = sum(file.size for file in target.missing)
+        what = f"{target.into.name} with {len(target.missing)} new files"
+        check_room(folder, size, what=what, advice="make room, or name a target on another disk")
 
 
 def publish(target: Target, cache: BlobCache) -> None:
@@ -151,10 +172,10 @@ def publish(target: Target, cache: BlobCache) -> None:
         cache.verified.remember(target.into / file.path, file.digest, durable=True)
 
 
-def _is_right(path: Path, file: TargetFile, cache: BlobCache) -> bool:
+def _is_right(path: Path, file: TargetFile, cache: BlobCache, *, rehash: bool) -> bool:
     if path.is_symlink() or not path.is_file() or path.stat().st_size != file.size:
         return False
-    if cache.verified.knows(path, file.digest):
+    if cache.verified.knows(path, file.digest, fresh=rehash):
         return True
     if hash_file(path) != hex_of(file.digest):
         return False

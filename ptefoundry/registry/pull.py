@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ptefoundry.bundle.manifest import MANIFEST_FILE
+from ptefoundry.bundle.manifest import MANIFEST_FILE, SIGNATURES
 from ptefoundry.errors import RegistryError
 from ptefoundry.registry.cache import BlobCache
 from ptefoundry.registry.compressed import read_document
@@ -20,6 +20,7 @@ from ptefoundry.registry.oci import Descriptor
 from ptefoundry.registry.place import (
     TargetFile,
     bundle_files,
+    check_target_room,
     inspect_target,
     publish,
 )
@@ -31,7 +32,6 @@ from ptefoundry.registry.trust.policy import TrustPolicy
 from ptefoundry.registry.trust.signed_content import files_of_contents
 from ptefoundry.registry.trust.version_signatures import open_version, verify_version
 from ptefoundry.registry.version import (
-    SIGNATURES,
     Layer,
     VariantContent,
     VariantEntry,
@@ -110,7 +110,14 @@ class Puller:
             for entry in entries
         ]
 
-    def pull(self, resolved: Resolved, entries: Sequence[VariantEntry], into: Path) -> Pulled:
+    def pull(
+        self,
+        resolved: Resolved,
+        entries: Sequence[VariantEntry],
+        into: Path,
+        *,
+        rehash: bool = False,
+    ) -> Pulled:
         """Make a folder what the variants are; it holds them and nothing else afterwards.
 
         Args:
@@ -118,12 +125,14 @@ class Puller:
             entries: variants of its index.
             into: the folder; an older bundle in it is replaced in one step, its files
                 that are still of use are kept.
+            rehash: hash kept files too, as a disk that rots shows in no time of change.
 
         Raises:
             TrustError: the version is not signed as the policy demands.
             RegistryError: something in the registry is malformed or missing.
             DigestMismatchError: the store sends wrong bytes.
             ConfigError: the folder holds something else.
+            DiskFullError: a disk has no room for what is missing.
         """
         with self.cache.session():
             contents = self.read_variants(entries)
@@ -138,7 +147,10 @@ class Puller:
                     for name, data in sorted(signatures.items())
                 ),
             ]
-            target = inspect_target(into, files, self.cache, replaceable=bundle_files(into))
+            target = inspect_target(
+                into, files, self.cache, replaceable=bundle_files(into), rehash=rehash
+            )
+            check_target_room(target, self.cache)
             missing = {file.path for file in target.missing}
             wanted = [_wanted_layer(layer) for path, layer in layers.items() if path in missing]
             fetched = fetch_blobs(self.store, wanted, self.cache, label=f"pull {resolved}")

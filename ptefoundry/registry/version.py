@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ptefoundry.bundle.manifest import MANIFEST_FILE, MEASURED_FILE
+from ptefoundry.bundle.manifest import MANIFEST_FILE, MEASURED_FILE, SIGNATURES
 from ptefoundry.errors import RegistryError
 from ptefoundry.registry.chunks import CHUNK_SIZE, has_chunk_list
 from ptefoundry.registry.facts import Facts, read_facts
@@ -31,8 +31,6 @@ from ptefoundry.registry.oci import (
 from ptefoundry.registry.paths import check_paths
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,9}")
-SIGNATURES = "signatures"
-"""Folder of a pulled bundle that is no part of its version."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,8 @@ class Shell:
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
     """What is set beside PATH and HOME."""
+    enter: tuple[str, ...] = ()
+    """What runs the command that is appended to it, such as in another namespace."""
 
     @property
     def home(self) -> Path:
@@ -35,7 +37,7 @@ class Shell:
         self.home.mkdir(parents=True, exist_ok=True)
         base = {"PATH": os.defpath, "HOME": str(self.home)}
         return subprocess.Popen(
-            [PROGRAM, *arguments],
+            [*self.enter, PROGRAM, *arguments],
             cwd=self.folder,
             env={**base, **self.environment, **changes},
             stdin=subprocess.DEVNULL,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from ptefoundry.bundle.manifest import MANIFEST_FILE, MEASURED_FILE
+from ptefoundry.bundle.manifest import MANIFEST_FILE, MEASURED_FILE, SIGNATURES
 from ptefoundry.digest import parse_sha256
 from ptefoundry.errors import ConfigError, RegistryError, TrustError
 from ptefoundry.registry.documents import Fields
@@ -26,7 +26,6 @@ from ptefoundry.registry.trust.sigstore_bundle import (
     sign_statement,
     statement_subjects,
 )
-from ptefoundry.registry.version import SIGNATURES
 
 PREDICATE_TYPE = "https://model_signing/signature/v1.0"
 IGNORED_PATHS = (MANIFEST_FILE, MEASURED_FILE, SIGNATURES)
@@ -87,10 +86,10 @@ def open_signature(
     now: float,
     where: str,
 ) -> SignedFiles:
-    """What a trusted key has signed of a version.
+    """What a trusted key has signed of the version that was asked for.
 
-    First the signature, then its subject, then that it is about what was asked for; which
-    files there are is for `SignedFiles.files` to be compared with.
+    First `read_signature`, then that it is about this version; which files there are is for
+    `SignedFiles.files` to be compared with.
 
     Args:
         data: a `model.sig`.
@@ -105,6 +104,31 @@ def open_signature(
         TrustError: no trusted key has signed it, or it is of another version.
         RegistryError: it is malformed.
     """
+    signed = read_signature(data, name=name, policy=policy, now=now, where=where)
+    if (found := (signed.name, signed.version, signed.index)) != (name, version, index):
+        raise TrustError(
+            f"{where}: expected the signature of {name}@{version} with index {index}, found that "
+            f"of {found[0]}@{found[1]} with index {found[2]}"
+        )
+    return signed
+
+
+def read_signature(
+    data: bytes, *, name: str, policy: TrustPolicy, now: float, where: str
+) -> SignedFiles:
+    """What a trusted key has signed, of whatever version: the signature, then its subject.
+
+    Args:
+        data: a `model.sig`.
+        name: of the bundle that the key must be trusted for.
+        policy: whose signature counts.
+        now: seconds since 1970, when the key must count.
+        where: names the signature in errors.
+
+    Raises:
+        TrustError: no trusted key has signed it, or its subject is not that of its files.
+        RegistryError: it is malformed.
+    """
     statement = open_statement(data, PREDICATE_TYPE, policy=policy, name=name, now=now, where=where)
     predicate = statement.get("predicate")
     if not isinstance(predicate, dict):
@@ -117,13 +141,7 @@ def open_signature(
             f"{where}: subject: expected the digest {root} of its resources, found "
             f"{subjects!r:.160}"
         )
-    signed = _read_version(predicate, files, where)
-    if (found := (signed.name, signed.version, signed.index)) != (name, version, index):
-        raise TrustError(
-            f"{where}: expected the signature of {name}@{version} with index {index}, found that "
-            f"of {found[0]}@{found[1]} with index {found[2]}"
-        )
-    return signed
+    return _read_version(predicate, files, where)
 
 
 def check_files(signed: SignedFiles, files: Mapping[str, str], *, where: str) -> None:

@@ -2,19 +2,32 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from ptefoundry.bundle.manifest import FileEntry, Manifest
 from ptefoundry.digest import hash_bytes
-from ptefoundry.errors import ConfigError, ConflictError, DigestMismatchError, RegistryError
+from ptefoundry.errors import (
+    ConfigError,
+    ConflictError,
+    DigestMismatchError,
+    DiskFullError,
+    RegistryError,
+)
 from ptefoundry.files import write_json
 from ptefoundry.registry import place, swap
 from ptefoundry.registry.cache import BlobCache
 from ptefoundry.registry.fetch import fetch_blobs
-from ptefoundry.registry.place import Target, TargetFile, bundle_files, inspect_target, publish
+from ptefoundry.registry.place import (
+    Target,
+    TargetFile,
+    bundle_files,
+    check_target_room,
+    inspect_target,
+    publish,
+)
 from ptefoundry.registry.store.memory import MemoryStore
 from support.blobs import put_blob
 
@@ -188,6 +201,22 @@ def test_bit_flipped_without_a_trace_is_found_by_another_process(
     assert later.verified.knows(path, digest)
     with pytest.raises(DigestMismatchError, match="altered ones that were dropped"):
         publish(target, later)
+
+
+def test_bit_flipped_in_a_kept_file_is_found_and_mended_on_request(
+    into: Path, cache: BlobCache
+) -> None:
+    put(into, OLD, cache)
+    path, digest = into / "x/nobel.pte", f"sha256:{hash_bytes(OLD['x/nobel.pte'])}"
+    alter(path)
+    cache.verified.remember(path, digest, durable=True)
+    later = BlobCache(cache.folder)
+    assert inspect(into, OLD, later).complete
+    target = inspect_target(into, describe(OLD), later, replaceable=OLD, rehash=True)
+    assert [file.path for file in target.missing] == ["x/nobel.pte"]
+    fill(later, OLD)
+    publish(target, later)
+    assert read(into) == OLD
 
 
 def test_failure_leaves_the_older_version(
@@ -364,5 +393,10 @@ def test_another_file_system_gets_copies(cache: BlobCache) -> None:
         put(folder / "target", OLD, cache)
         assert read(folder / "target") == OLD
         assert inspect(folder / "target", OLD, cache).complete
+        files = [replace(describe(OLD)[0], size=1 << 55)]
+        huge = inspect_target(folder / "new" / "target", files, cache, replaceable=())
+        with pytest.raises(DiskFullError, match=r"target with 1 new files needs .* another disk"):
+            check_target_room(huge, cache)
+        check_target_room(replace(huge, into=cache.folder / "target"), cache)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
