@@ -9,7 +9,7 @@ import pytest
 
 from ptefoundry.registry.trust.keys import Signer, generate_signer
 from support.golden_registry import golden_signer
-from support.reference_clients import CLIENTS
+from support.reference_clients import CLIENTS, typescript_client
 
 SOURCE = CLIENTS / "python" / "ptefoundry_client.py"
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -56,6 +56,17 @@ def test_a_key_on_another_curve_is_refused(client: ModuleType) -> None:
 @pytest.mark.parametrize("path", [*CLIENTS.glob("*/*_client.py"), *CLIENTS.glob("*/*-client.ts")])
 def test_a_client_stays_small(path: Path) -> None:
     assert len(path.read_text().splitlines()) < 300
+
+
+@pytest.mark.parametrize(("setting", "outcome"), [("true", "Failed"), ("", "Skipped")])
+def test_without_node_ci_fails(
+    setting: str, outcome: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CI", setting)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BaseException, match="install Node 20") as raised:
+        typescript_client(tmp_path)
+    assert type(raised.value).__name__ == outcome
 
 
 def test_the_client_has_the_grammar_of_python_3_9() -> None:
