@@ -36,13 +36,19 @@ def mirror(
 
     What is there already is not sent again; nothing is overwritten. Run again, it goes on.
     """
+    from ptefoundry.registry.cache import user_cache
     from ptefoundry.registry.mirror import mirror as copy
     from ptefoundry.registry.names import parse_reference
 
     wanted = [parse_reference(text) for text in references or ()]
     whence = open_access(source, source_endpoint, trust=trust)
     whither = open_access(target, target_endpoint)
-    done = copy(whence.store, whither.store, wanted, policy=whence.policy, clock=time.time)
+    done = copy(
+        *(whence.store, whither.store, wanted),
+        policy=whence.policy,
+        cache=user_cache(),
+        clock=time.time,
+    )
     if as_json:
         print_json(asdict(done))
         return

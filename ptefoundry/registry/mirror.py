@@ -8,8 +8,10 @@ So a mirror may be killed and run again, and it brings back blobs that a target 
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from ptefoundry.errors import ObjectExistsError, ObjectMissingError, RegistryError
+from ptefoundry.registry.cache import BlobCache
 from ptefoundry.registry.catalog import add_to_catalog, read_catalog
 from ptefoundry.registry.channels import Channel, list_channels
 from ptefoundry.registry.compressed import compress_documents
@@ -53,6 +55,7 @@ def mirror(
     wanted: Sequence[Reference] = (),
     *,
     policy: TrustPolicy | None,
+    cache: BlobCache,
     clock: Clock,
 ) -> Mirrored:
     """Copy versions and channels.
@@ -64,6 +67,7 @@ def mirror(
             the version that they name); none: everything. A source that cannot list,
             such as a web server, says which versions it has but not which channels.
         policy: who must have signed the channels' records; None: that is not looked at.
+        cache: through which large blobs go, one batch at a time.
         clock: seconds since 1970.
 
     Raises:
@@ -72,6 +76,7 @@ def mirror(
         DigestMismatchError: the source sent other bytes than those of a digest.
         RegistryError: what the source has is malformed, or something is missing.
         TrustError: a channel's record is not signed as the policy demands.
+        DiskFullError: the cache has no room for a large blob.
     """
     channels = _choose_channels(source, wanted)
     refs = _choose_versions(source, wanted)
@@ -87,7 +92,7 @@ def mirror(
     for key, found in present.items():
         if found is not None:
             check_same_content(found, refs[key].digest)
-    copied = [_copy_version(source, target, ref, clock) for ref in refs.values()]
+    copied = [_copy_version(source, target, ref, cache, clock) for ref in refs.values()]
     records = {
         str(reference): mirror_channel(
             _channel_of(source, reference, policy), _channel_of(target, reference, None), target
@@ -141,19 +146,31 @@ def _channel_of(store: Store, reference: Reference, policy: TrustPolicy | None) 
     return Channel(store, reference.name, reference.channel, policy=policy)
 
 
-def _copy_version(source: Store, target: Store, ref: VersionRef, clock: Clock) -> tuple[int, int]:
+def _copy_version(
+    source: Store, target: Store, ref: VersionRef, cache: BlobCache, clock: Clock
+) -> tuple[int, int]:
     """Copy what the target lacks of a version; returns how many blobs and bytes that was."""
     root = root_edge(ref.digest, ref.size, owner=str(ref))
-    blobs = [edge.target for edge in walk(source, [root], subjects={ref.digest})]
+    edges = list(walk(source, [root], subjects={ref.digest}))
+    blobs = [edge.target for edge in edges]
+    lists = {edge.chunks_of.digest: edge.target for edge in edges if edge.chunks_of is not None}
     digests = sorted({blob.digest for blob in blobs})
     attached = list_referrers(source, ref.digest)
-    label = f"mirror {ref}"
+    # Documents come last, so that nothing is there before what it refers to.
+    copy = partial(
+        copy_missing,
+        source,
+        target,
+        blobs[::-1],
+        chunk_lists=lists,
+        cache=cache,
+        label=f"mirror {ref}",
+    )
     with held_lease(target, digests, clock=clock):
-        # Documents come last, so that nothing is there before what it refers to.
-        copied = copy_missing(source, target, blobs[::-1], label=label)
+        copied = copy()
 
         def complete() -> None:
-            copied.extend(copy_missing(source, target, blobs[::-1], label=label))
+            copied.extend(copy())
             if attached:
                 list_attached(target, ref.digest, attached)
 

@@ -5,6 +5,7 @@ began stays, and so does what is used while pruning: a blob is looked at and rem
 under its lock, under which others note that they use it.
 """
 
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -64,6 +65,20 @@ def prune(cache: BlobCache, max_size: int, *, partial_age_s: float = PARTIAL_AGE
         freed=sum(dropped) + sum(abandoned),
         kept=size,
     )
+
+
+def drop_unused(cache: BlobCache, digest: str) -> bool:
+    """Remove a blob unless a session is open or somebody begins to use it; whether it went."""
+    path = cache.path(digest)
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return False
+    last_use = cache.verified.last_use(status)
+    if any(True for _ in _sessions(cache)):
+        return False
+    blob = CachedBlob(digest=digest, size=status.st_size, last_use=last_use, path=path)
+    return _drop_blob(cache, blob, math.nextafter(last_use, math.inf))
 
 
 def _sessions(cache: BlobCache) -> Iterator[float]:

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from ptefoundry.registry import prune as prune_module
 from ptefoundry.registry.cache import BlobCache, user_cache
 from ptefoundry.registry.download import WantedBlob
 from ptefoundry.registry.fetch import fetch_blobs
-from ptefoundry.registry.prune import Pruned, prune
+from ptefoundry.registry.prune import Pruned, drop_unused, prune
 from ptefoundry.registry.store.memory import MemoryStore
 from support.blobs import put_blob
 
@@ -122,6 +123,26 @@ def test_prune_spares_what_a_session_has_used(cache: BlobCache) -> None:
         assert prune(cache, 0).kept == used.size
     assert prune(cache, 0).kept == 0
     assert list(cache.sessions.iterdir()) == []
+
+
+def test_a_blob_is_dropped_at_once_if_nobody_uses_blobs(
+    cache: BlobCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = add(cache, b"one", b"other")
+    with cache.session():
+        assert not drop_unused(cache, one.digest)
+    assert drop_unused(cache, one.digest)
+    assert there(cache, one, other) == [False, True]
+    assert not drop_unused(cache, one.digest)
+
+    def use(_cache: BlobCache) -> list[float]:
+        """Somebody takes the blob right after sessions were looked for."""
+        age(cache, other, -1)
+        return []
+
+    monkeypatch.setattr(prune_module, "_sessions", use)
+    assert not drop_unused(cache, other.digest)
+    assert there(cache, other) == [True]
 
 
 def test_session_of_a_killed_process_spares_nothing(cache: BlobCache) -> None:

@@ -1,31 +1,38 @@
 """Copying registries: all of it, parts, again, and what stops it."""
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from ptefoundry.errors import (
     ConflictError,
     DigestMismatchError,
+    DiskFullError,
     RegistryError,
     StoreError,
     TrustError,
 )
-from ptefoundry.registry import transfer
+from ptefoundry.registry import disk, transfer
+from ptefoundry.registry.cache import BlobCache, user_cache
 from ptefoundry.registry.channels import Channel
+from ptefoundry.registry.download import WantedBlob
+from ptefoundry.registry.fetch import fetch_blobs
 from ptefoundry.registry.fsck import check_registry
 from ptefoundry.registry.mirror import Mirrored, mirror
 from ptefoundry.registry.moves import Move, promote
 from ptefoundry.registry.names import (
     BLOBS,
     LEASES,
+    blob_key,
     channel_key,
     parse_reference,
     record_key,
     ref_key,
 )
 from ptefoundry.registry.refs import find_ref, remove_ref
-from ptefoundry.registry.store.interface import ObjectInfo, Store
+from ptefoundry.registry.store.interface import Advance, ObjectInfo, Store
 from ptefoundry.registry.store.memory import MemoryStore
 from ptefoundry.registry.trust.keys import generate_signer
 from ptefoundry.registry.trust.policy import TrustedKey, TrustPolicy
@@ -39,11 +46,20 @@ NOW = 1_800_000_000.0
 
 def copy(source: Store, target: Store, *wanted: str, policy: TrustPolicy | None = None) -> Mirrored:
     references = [parse_reference(text) for text in wanted]
-    return mirror(source, target, references, policy=policy, clock=lambda: NOW)
+    return mirror(
+        *(source, target, references), policy=policy, cache=user_cache(), clock=lambda: NOW
+    )
 
 
 def contents(store: MemoryStore) -> dict[str, bytes]:
     return {info.key: store.read(info.key, limit=info.size)[0] for info in store.list("")}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BlobCache:
+    """The user's, which is empty."""
+    monkeypatch.setenv("PTEFOUNDRY_CACHE", str(tmp_path / "cache"))
+    return user_cache()
 
 
 @pytest.fixture
@@ -68,6 +84,57 @@ def test_a_copy_has_the_same_bytes(
     assert done.blobs == len([key for key in before if key.startswith(BLOBS)])
     assert contents(target) == contents(source) == before
     assert check_registry(target, deep=True).findings == []
+
+
+def test_large_blobs_pass_through_the_cache_and_leave_it(
+    source: MemoryStore, target: MemoryStore, cache: BlobCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "_SMALL_BYTES", 4 << 10)
+    monkeypatch.setattr(transfer, "_BATCH_BYTES", 100 << 10)
+    foundation = max(source.list(BLOBS), key=lambda info: info.size)
+    known = f"sha256:{foundation.key.rpartition('/')[2]}"
+    fetch_blobs(source, [WantedBlob(digest=known, size=foundation.size)], cache)
+    reads: list[str] = []
+    stream = source.stream
+    monkeypatch.setattr(source, "stream", lambda key, *at: (reads.append(key), stream(key, *at))[1])
+    copy(source, target)
+    assert contents(target) == contents(source)
+    assert foundation.key not in reads
+    assert len(reads) == len(set(reads)) > 3
+    assert [blob.digest for blob in cache.blobs()] == [known]
+
+
+def test_what_was_received_is_not_received_again(
+    source: MemoryStore, target: MemoryStore, cache: BlobCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(key: str, path: Path, *, sha256: str, advance: Advance) -> None:
+        raise StoreError(f"{key}: the line is dead")
+
+    monkeypatch.setattr(transfer, "_SMALL_BYTES", 4 << 10)
+    with monkeypatch.context() as broken:
+        broken.setattr(target, "upload", refuse)
+        with pytest.raises(StoreError, match="line is dead"):
+            copy(source, target, f"{NAME}@1.0.0")
+    received = {blob_key(blob.digest) for blob in cache.blobs()}
+    reads: list[str] = []
+    stream = source.stream
+    monkeypatch.setattr(source, "stream", lambda key, *at: (reads.append(key), stream(key, *at))[1])
+    copy(source, target)
+    assert contents(target) == contents(source)
+    assert len(received) > 2
+    assert not received & {*reads}
+
+
+def test_room_for_large_blobs_is_looked_for_first(
+    source: MemoryStore, target: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "_SMALL_BYTES", 4 << 10)
+    full = shutil.disk_usage("/")._replace(free=8 << 10)
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _path: full)
+    before = {info.key for info in target.list("")}
+    with pytest.raises(DiskFullError, match=r"PTEFOUNDRY_CACHE to another disk"):
+        copy(source, target)
+    assert {info.key for info in target.list("")} == before
 
 
 def test_a_second_copy_sends_nothing(source: MemoryStore, target: MemoryStore) -> None:

@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 
 from ptefoundry.cli.main import app
 from ptefoundry.errors import ConfigError, FoundryError, StoreError, VerificationError
+from ptefoundry.registry.cache import BlobCache
 from ptefoundry.registry.content import blob_of
 from ptefoundry.registry.fsck import check_registry
 from ptefoundry.registry.gc import collect
@@ -74,9 +75,10 @@ def test_a_registry_goes_through_all_stores(store: Store, folder: str, tmp_path:
     assert (again["versions"], again["channels"]) == ([], {f"{NAME}:stable": 0})
 
 
-def test_garbage_is_collected(store: Store) -> None:
+def test_garbage_is_collected(store: Store, tmp_path: Path) -> None:
     """The clock is in the future: what a store has just been given is old then."""
-    mirror(FileStore(GOLDEN), store, policy=None, clock=time.time)
+    cache = BlobCache(tmp_path / "cache")
+    mirror(FileStore(GOLDEN), store, policy=None, cache=cache, clock=time.time)
     garbage = [blob_of(f"garbage {number}".encode()) for number in range(40)]
     for blob in garbage:
         assert isinstance(blob.content, bytes)
