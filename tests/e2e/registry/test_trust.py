@@ -3,6 +3,8 @@
 import base64
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -193,12 +195,38 @@ def test_from_a_new_key_to_a_pull_that_trusts_it(
     shell.run(*push, *sign, "--valid", "7d")
     pulled = shell.json("pull", "tiny:stable", "--to", "app", "--trust", "mine.pub")
     assert f"version.{mine}.sig" in pulled["signatures"]
+    app = shell.folder / "app"
+    signature = app / "signatures" / f"version.{mine}.sig"
+    verified = _model_signing(app, signature, shell.folder / "mine.pub")
+    assert verified.stdout == "Verification succeeded\n", verified.stderr
+    assert shell.json("verify", "app", "--trust", "mine.pub")["version"] == "1.0.0"
+    other = shell.refuse("verify", "app", "--trust", "other.pub", code=6)
+    assert f"found only '{mine}'" in other
     pull = ("pull", "tiny:stable", "--to", "app", "--trust")
     assert f"found only '{mine}'" in shell.refuse(*pull, "other.pub", code=6)
     moved = shell.refuse("promote", "tiny@1.0.0", "stable", "--valid", "7d", code=6)
     assert "as the record before is signed" in moved
     encrypted = shell.refuse(*push, "--key", "other.pem", "--valid", "7d", code=2)
     assert "the key is encrypted; see PTEFOUNDRY_KEY_PASSPHRASE" in encrypted
+
+
+def test_the_stock_command_accepts_what_was_pulled_and_nothing_else(shell: Shell) -> None:
+    shell.run("pull", f"file:{GOLDEN}", "tiny@1.1.0", "--adapter", "red", "--to", "app")
+    app = shell.folder / "app"
+    (path,) = (app / "signatures").glob("xnnpack.red.*.sig")
+    done = _model_signing(app, path, PUBLIC_KEY)
+    assert (done.returncode, done.stdout) == (0, "Verification succeeded\n"), done.stderr
+    _flip(app / "xnnpack" / "red.pte")
+    done = _model_signing(app, path, PUBLIC_KEY)
+    assert done.returncode == 1
+    assert "Hash mismatch for 'xnnpack/red.pte'" in done.stderr.replace("\\", "")
+
+
+def _model_signing(folder: Path, signature: Path, key: Path) -> "subprocess.CompletedProcess[str]":
+    """What docs/trust.md tells a stranger to run."""
+    command = [sys.executable, "-m", "model_signing", "verify", "key", str(folder)]
+    options = ["--signature", str(signature), "--public_key", str(key)]
+    return subprocess.run([*command, *options], capture_output=True, text=True, check=False)
 
 
 def test_a_version_that_nobody_signed_is_signed_by_pushing_it_again(
