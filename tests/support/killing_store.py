@@ -1,5 +1,8 @@
 """A store in memory that dies at its n-th change, as its user would if it were killed."""
 
+import itertools
+from collections.abc import Callable, Iterator
+
 from ptefoundry.registry.store.memory import MemoryStore
 
 
@@ -36,3 +39,18 @@ class KillingStore(MemoryStore):
     def delete(self, key: str) -> None:
         self._count()
         super().delete(key)
+
+
+def killed_everywhere(
+    work: Callable[[KillingStore], object], *, now: float
+) -> Iterator[KillingStore]:
+    """Stores on which some work was killed: before its first change, its second, up to its end."""
+    for changes in itertools.count():
+        store = KillingStore(changes, now=now)
+        try:
+            work(store)
+        except Killed:
+            store.left = float("inf")
+            yield store
+        else:
+            return

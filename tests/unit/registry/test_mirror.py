@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,10 @@ from ptefoundry.errors import (
     StoreError,
     TrustError,
 )
-from ptefoundry.registry import disk, transfer
+from ptefoundry.registry import disk, download, transfer
 from ptefoundry.registry.cache import BlobCache, user_cache
 from ptefoundry.registry.channels import Channel
+from ptefoundry.registry.chunks import CHUNK_SIZE
 from ptefoundry.registry.download import WantedBlob
 from ptefoundry.registry.fetch import fetch_blobs
 from ptefoundry.registry.fsck import check_registry
@@ -38,8 +40,8 @@ from ptefoundry.registry.trust.keys import generate_signer
 from ptefoundry.registry.trust.policy import TrustedKey, TrustPolicy
 from ptefoundry.registry.yanks import find_yank
 from support.golden_registry import golden_signer, make_registry
-from support.layouts import empty_registry
-from support.packed import NAME
+from support.layouts import empty_registry, push
+from support.packed import NAME, copy_bundle, pack, replace_file
 
 NOW = 1_800_000_000.0
 
@@ -53,6 +55,18 @@ def copy(source: Store, target: Store, *wanted: str, policy: TrustPolicy | None 
 
 def contents(store: MemoryStore) -> dict[str, bytes]:
     return {info.key: store.read(info.key, limit=info.size)[0] for info in store.list("")}
+
+
+def watch(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Keys of what is read from a store from now on, once for each request."""
+    reads, stream = list[str](), store.stream
+
+    def noting(key: str, start: int, end: int) -> AbstractContextManager[Iterator[bytes]]:
+        reads.append(key)
+        return stream(key, start, end)
+
+    monkeypatch.setattr(store, "stream", noting)
+    return reads
 
 
 @pytest.fixture(autouse=True)
@@ -94,9 +108,7 @@ def test_large_blobs_pass_through_the_cache_and_leave_it(
     foundation = max(source.list(BLOBS), key=lambda info: info.size)
     known = f"sha256:{foundation.key.rpartition('/')[2]}"
     fetch_blobs(source, [WantedBlob(digest=known, size=foundation.size)], cache)
-    reads: list[str] = []
-    stream = source.stream
-    monkeypatch.setattr(source, "stream", lambda key, *at: (reads.append(key), stream(key, *at))[1])
+    reads = watch(source, monkeypatch)
     copy(source, target)
     assert contents(target) == contents(source)
     assert foundation.key not in reads
@@ -116,13 +128,25 @@ def test_what_was_received_is_not_received_again(
         with pytest.raises(StoreError, match="line is dead"):
             copy(source, target, f"{NAME}@1.0.0")
     received = {blob_key(blob.digest) for blob in cache.blobs()}
-    reads: list[str] = []
-    stream = source.stream
-    monkeypatch.setattr(source, "stream", lambda key, *at: (reads.append(key), stream(key, *at))[1])
+    reads = watch(source, monkeypatch)
     copy(source, target)
     assert contents(target) == contents(source)
     assert len(received) > 2
     assert not received & {*reads}
+
+
+def test_a_large_file_is_received_by_its_chunks(
+    target: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "_CHUNKED_FROM", CHUNK_SIZE)
+    bundle, source = copy_bundle(tmp_path / "bundle"), empty_registry()
+    replace_file(bundle, "xnnpack/foundation.ptd", b"weights" * (CHUNK_SIZE // 6))
+    push(source, pack(bundle).packed)
+    largest = max(source.list(BLOBS), key=lambda info: info.size)
+    reads = watch(source, monkeypatch)
+    copy(source, target)
+    assert reads.count(largest.key) == 2
+    assert contents(target) == contents(source)
 
 
 def test_room_for_large_blobs_is_looked_for_first(

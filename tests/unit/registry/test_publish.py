@@ -1,6 +1,5 @@
 """From a bundle's folder through a registry into another folder, as an app has it."""
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +35,7 @@ from ptefoundry.registry.store.memory import MemoryStore
 from ptefoundry.registry.trust.keys import Signer, generate_signer
 from ptefoundry.registry.trust.policy import TrustedKey, TrustPolicy
 from ptefoundry.registry.trust.seen import SeenRecords
-from support.killing_store import Killed, KillingStore
+from support.killing_store import killed_everywhere
 from support.packed import copy_bundle, replace_file
 
 NOW = 1_800_000_000.0
@@ -172,21 +171,19 @@ def test_a_push_may_be_killed_at_any_change_and_loses_nothing(place: Place) -> N
     place.push("1.0.0", SIGNER)
     whole = contents(place.store)
     assert len(place.attached(list_refs(place.store)[0].digest, MEASURED_TYPE)) == 1
-    for changes in itertools.count():
-        store = place.store = KillingStore(changes, now=NOW)
-        try:
-            place.push("1.0.0", SIGNER)
-        except Killed:
-            pass
-        else:
-            break
-        finally:
-            store.left = float("inf")
+    kills = 0
+
+    def push(store: MemoryStore) -> None:
+        place.store = store
+        place.push("1.0.0", SIGNER)
+
+    for store in killed_everywhere(push, now=NOW):
+        kills += 1
         if list_refs(store):
             assert place.pull("tiny@1.0.0", policy=POLICY).signatures
         place.push("1.0.0", SIGNER)
         assert contents(store) == whole
-    assert changes > len(whole)
+    assert kills > len(whole)
 
 
 def contents(store: MemoryStore) -> dict[str, bytes]:

@@ -1,6 +1,5 @@
 """Pushing versions to a store in memory, with many builders and kills."""
 
-import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,7 +24,7 @@ from ptefoundry.registry.push import NewVersion, Pushed, push_version
 from ptefoundry.registry.refs import find_ref, list_refs
 from ptefoundry.registry.store.memory import MemoryStore
 from ptefoundry.registry.tombstones import Tombstone, read_tombstone
-from support.killing_store import Killed, KillingStore
+from support.killing_store import killed_everywhere
 
 NOW = 1_800_000_000.0
 
@@ -142,23 +141,15 @@ def test_twenty_builders_at_once(store: MemoryStore) -> None:
 
 
 def test_a_push_may_be_killed_at_any_change_and_run_again() -> None:
-    new = new_version("1.0.0", b"foundation", b"red")
-    for changes in itertools.count():
-        store = KillingStore(changes, now=NOW)
-        try:
-            push(store, new)
-        except Killed:
-            pass
-        else:
-            break
-        finally:
-            store.left = float("inf")
+    new, kills = new_version("1.0.0", b"foundation", b"red"), 0
+    for store in killed_everywhere(lambda store: push(store, new), now=NOW):
+        kills += 1
         if list_refs(store):
             assert missing(store, new) == []
         push(store, new)
         assert missing(store, new) == []
         assert [str(reference) for reference, _ in read_catalog(store)] == ["assistant@1.0.0"]
-    assert changes > len(new.blobs)
+    assert kills > len(new.blobs)
 
 
 def test_a_condemned_blob_is_rescued(store: MemoryStore) -> None:
