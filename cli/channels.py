@@ -23,12 +23,22 @@ ValidOption = Annotated[
     typer.Option(
         "--valid",
         metavar="DURATION",
-        help="How long clients may believe the channel, such as 7d; it must then be refreshed.",
+        help="How long clients may believe the channel, such as 7d, or never; else as long as "
+        "the record before. It must be refreshed before that.",
+    ),
+]
+AdoptOption = Annotated[
+    int | None,
+    typer.Option(
+        "--adopt",
+        metavar="NUMBER",
+        help="Go on from this record, the newest, though the trust policy does not accept it: "
+        "after a change of keys.",
     ),
 ]
 
 
-def promote(
+def promote(  # noqa: PLR0913  one parameter for each option
     arguments: Annotated[
         list[str] | None,
         typer.Argument(metavar="[REGISTRY] NAME@VERSION CHANNEL", help="What, and whereto."),
@@ -36,6 +46,7 @@ def promote(
     *,
     reason: ReasonOption = "",
     valid: ValidOption = None,
+    adopt: AdoptOption = None,
     key: KeyOption = None,
     trust: TrustOption = None,
     endpoint_url: EndpointOption = None,
@@ -51,7 +62,7 @@ def promote(
         raise ConfigError(f"expected name@version to promote, found {text!r}")
     access = open_access(address, endpoint_url, trust=trust, keys=key)
     target = access.channel(Reference(reference.name, channel=check_channel(channel)))
-    record = move_to(access.store, target, reference.version, make_move(reason, valid))
+    record = move_to(access.store, target, reference.version, make_move(reason, valid, adopt))
     _report(record, as_json=as_json)
 
 
@@ -65,6 +76,7 @@ def rollback(  # noqa: PLR0913  one parameter for each option
     ] = None,
     reason: ReasonOption = "",
     valid: ValidOption = None,
+    adopt: AdoptOption = None,
     key: KeyOption = None,
     trust: TrustOption = None,
     endpoint_url: EndpointOption = None,
@@ -80,7 +92,7 @@ def rollback(  # noqa: PLR0913  one parameter for each option
         raise ConfigError(f"expected name:channel to roll back, found {text!r}")
     version = check_version(to) if to is not None else None
     access = open_access(address, endpoint_url, trust=trust, keys=key)
-    move = make_move(reason, valid)
+    move = make_move(reason, valid, adopt)
     record = roll_back(access.store, access.channel(reference), move, to=version)
     _report(record, as_json=as_json)
 
@@ -92,7 +104,10 @@ def log(
     endpoint_url: EndpointOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show who moved which channel when and why, the newest first; all of them or one."""
+    """Show who moved which channel when and why, the newest first; all of them or one.
+
+    Records that the trust policy does not accept are marked.
+    """
     from ptefoundry.registry.channels import list_channels
     from ptefoundry.registry.names import parse_reference
 
@@ -105,20 +120,22 @@ def log(
         channels = [reference]
     else:
         channels = list_channels(access.store, reference.name if reference else None)
-    records = [
-        stored.record for channel in channels for stored in access.channel(channel).history()
+    steps = [
+        (stored.record, opened.refusal(stored))
+        for opened in map(access.channel, channels)
+        for stored in opened.unverified.history()
     ]
-    if not records:
+    if not steps:
         what = reference or "a channel"
         print_note(
             f"{access.registry.url}: found no history of {what}; `ptefoundry promote` begins one"
         )
-    records.sort(key=lambda record: (record.time, record.number), reverse=True)
+    steps.sort(key=lambda step: (step[0].time, step[0].number), reverse=True)
     if as_json:
-        print_json([_describe(record) for record in records])
+        print_json([_describe(record) | {"refusal": refusal} for record, refusal in steps])
         return
     print_table(
-        ("time", "channel", "> number", "action", "version", "by", "reason"),
+        ("time", "channel", "> number", "action", "version", "by", "reason", "remarks"),
         (
             (
                 record.time,
@@ -128,22 +145,26 @@ def log(
                 record.version,
                 record.by,
                 record.reason,
+                "not accepted by the trust policy" if refusal is not None else "",
             )
-            for record in records
+            for record, refusal in steps
         ),
     )
 
 
-def make_move(reason: str, valid: str | None) -> "Move":
+def make_move(reason: str, valid: str | None, adopt: int | None) -> "Move":
     """Who moves a channel now, and why.
 
     Raises:
         ConfigError: `valid` is no duration.
     """
+    from ptefoundry.registry.channel_rules import NEVER
     from ptefoundry.registry.moves import Move
 
-    valid_s = parse_duration(valid, where="--valid") if valid is not None else None
-    return Move(by=actor(), reason=reason, clock=time.time, valid_s=valid_s)
+    valid_s = None
+    if valid is not None:
+        valid_s = NEVER if valid == "never" else parse_duration(valid, where="--valid")
+    return Move(by=actor(), reason=reason, clock=time.time, valid_s=valid_s, adopt=adopt)
 
 
 def _describe(record: "ChannelRecord") -> dict[str, object]:

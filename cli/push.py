@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .actor import actor
-from .channels import ReasonOption, ValidOption, make_move
+from .channels import AdoptOption, ReasonOption, ValidOption, make_move
 from .output import JsonOption, print_json, print_note
 from .registry_access import EndpointOption, KeyOption, TrustOption, open_access
 from .registry_arguments import known_address
@@ -38,6 +38,7 @@ def push(  # noqa: PLR0913  one parameter for each option
     ] = None,
     reason: ReasonOption = "",
     valid: ValidOption = None,
+    adopt: AdoptOption = None,
     key: KeyOption = None,
     trust: TrustOption = None,
     endpoint_url: EndpointOption = None,
@@ -54,7 +55,7 @@ def push(  # noqa: PLR0913  one parameter for each option
     from ptefoundry.registry.publish import publish
     from ptefoundry.workspace import find_workspace
 
-    move = make_move(reason, valid)
+    move = make_move(reason, valid, adopt)
     if channel is not None:
         check_channel(channel)
     access = open_access(registry or known_address(), endpoint_url, trust=trust, keys=key)

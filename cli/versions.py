@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ptefoundry.errors import ConfigError
+from ptefoundry.errors import ConfigError, ConflictError
 
 from .actor import actor
 from .output import JsonOption, print_json, print_note, print_table
@@ -128,13 +128,24 @@ def yank(
 ) -> None:
     """Note that nobody should use a version. Who names it can still pull it, with a warning."""
     from ptefoundry.registry.documents import format_time
-    from ptefoundry.registry.yanks import Yank
+    from ptefoundry.registry.yanks import Yank, channel_that_names
     from ptefoundry.registry.yanks import yank as note
 
     access, name, version = _open_version(arguments, endpoint_url, trust)
-    _check_unnamed(access, name, version)
+    move_it = "with `ptefoundry rollback` or `promote`"
+    if (channel := channel_that_names(access.store, name, version)) is not None:
+        raise ConfigError(
+            f"{name}@{version}: expected a version that no channel names, found that "
+            f"{channel} does; move it first, {move_it}"
+        )
     now = format_time(time.time())
     note(access.store, Yank(name=name, version=version, reason=reason, time=now, by=actor()))
+    # Whoever moves a channel looks for yanks afterwards, so that one of the two notices.
+    if (channel := channel_that_names(access.store, name, version)) is not None:
+        raise ConflictError(
+            f"{name}@{version} is yanked, but {channel} was moved to it meanwhile; move it on, "
+            f"{move_it}"
+        )
     print(f"{name}@{version} is yanked: {reason}")
 
 
@@ -164,18 +175,6 @@ def _open_version(
     return open_access(address, endpoint_url, trust=trust), reference.name, reference.version
 
 
-def _check_unnamed(access: Access, name: str, version: str) -> None:
-    from ptefoundry.registry.channels import list_channels
-
-    for reference in list_channels(access.store, name):
-        newest = access.channel(reference).newest()
-        if newest is not None and newest.record.version == version:
-            raise ConfigError(
-                f"{name}@{version}: expected a version that no channel names, found that "
-                f"{reference} does; move it first, with `ptefoundry rollback` or `promote`"
-            )
-
-
 def _contents(access: Access, text: str) -> "list[VariantContent]":
     from ptefoundry.registry.names import parse_reference
 
@@ -186,6 +185,7 @@ def _contents(access: Access, text: str) -> "list[VariantContent]":
 
 def _version_row(row: "VersionRow") -> tuple[str, ...]:
     remarks = [f"yanked: {row.yanked}"] if row.yanked is not None else []
+    remarks += [f"{channel}: not accepted by the trust policy" for channel in row.refused]
     if row.ref.removed is not None:
         remarks.append(f"removed on {row.ref.removed}")
     return (

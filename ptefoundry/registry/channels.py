@@ -29,18 +29,17 @@ from ptefoundry.registry.names import (
 )
 from ptefoundry.registry.store.interface import Store
 from ptefoundry.registry.trust.channel_envelope import (
-    PAYLOAD_TYPE,
     RECORD_LIMIT,
     ChannelRecord,
+    check_signers,
     parse_record,
 )
-from ptefoundry.registry.trust.dsse import read_envelope, sign_payload
+from ptefoundry.registry.trust.dsse import Envelope, read_envelope
 from ptefoundry.registry.trust.keys import Signer
 from ptefoundry.registry.trust.policy import TrustPolicy
 
 _TRIES = 50
 _LARGEST_GAP = 1000
-_HOW_TO_SIGN = "name one with --key or PTEFOUNDRY_SIGNING_KEY"
 
 
 @dataclass(frozen=True)
@@ -50,15 +49,28 @@ class StoredRecord:
     record: ChannelRecord
     data: bytes
 
+    def __str__(self) -> str:
+        record, signatures = self.record, self.envelope.signatures
+        keys = ", ".join(signature.keyid[:16] for signature in signatures) or "nobody"
+        return (
+            f"number {record.number} ({record.action} of {record.version} by {record.by!r} on "
+            f"{record.time}, signed by {keys})"
+        )
+
     @property
-    def is_signed(self) -> bool:
-        """Whether anybody has signed it, trusted or not."""
+    def envelope(self) -> Envelope:
+        """Its signatures, which nobody has verified, and what they are of."""
         where = f"{self.record.name}:{self.record.channel}"
-        return bool(read_envelope(self.data, limit=RECORD_LIMIT, where=where).signatures)
+        return read_envelope(self.data, limit=RECORD_LIMIT, where=where)
 
 
 class Channel:
-    """One channel of a registry."""
+    """One channel of a registry.
+
+    Who follows it verifies what it reads. Who moves it or shows its history reads it
+    `unverified`, with the links between records checked but not who signed them, and
+    asks `refusal` of each record: keys change, and the history stays.
+    """
 
     def __init__(
         self,
@@ -79,10 +91,39 @@ class Channel:
             policy: who must have signed what is read; None: signatures are not looked at.
         """
         self.name, self.channel = name, channel
-        self._store, self._signers, self._policy = store, signers, policy
+        self.signers, self.policy = signers, policy
+        self._store = store
 
     def __str__(self) -> str:
         return f"{self.name}:{self.channel}"
+
+    @property
+    def where(self) -> str:
+        """Names it in messages."""
+        return f"{self._store.url}: {self}"
+
+    @property
+    def unverified(self) -> "Channel":
+        """The same channel without a policy."""
+        return Channel(self._store, self.name, self.channel, signers=self.signers)
+
+    def refusal(self, stored: StoredRecord, *, now: float | None = None) -> str | None:
+        """Why the policy does not accept a record of the channel; None if it does, or is none.
+
+        Args:
+            stored: of this channel.
+            now: seconds since 1970 when its key must count; None: when the record was made.
+        """
+        if self.policy is None:
+            return None
+        where = f"{self.where}: number {stored.record.number}"
+        try:
+            self._parse(stored.data, where=where)
+            if now is not None:
+                check_signers(stored.data, policy=self.policy, name=self.name, at=now, where=where)
+        except TrustError as error:
+            return str(error)
+        return None
 
     def pointer(self) -> StoredRecord | None:
         """What the pointer holds, as clients see it; None if there is no such channel.
@@ -108,22 +149,26 @@ class Channel:
                 return found
             found, number = following, number + 1
         raise RegistryError(
-            f"{self._store.url}: {self}: expected a pointer to the newest record, found one to "
+            f"{self.where}: expected a pointer to the newest record, found one to "
             f"number {number - _LARGEST_GAP}; run `ptefoundry fsck --repair`"
         )
 
     def history(self) -> Iterator[StoredRecord]:
         """All records, the newest first; each is the one that the later one names.
 
+        The newest is verified; whoever signed it has signed for those before it, by their
+        digests.
+
         Raises:
             RegistryError: one is missing, malformed or altered.
+            TrustError: the newest is not signed as it must be.
         """
-        later = self.newest()
+        later, chain = self.newest(), self.unverified
         while later is not None:
             yield later
             if later.record.number == 1:
                 return
-            earlier = self._record(later.record.number - 1)
+            earlier = chain._record(later.record.number - 1)
             if earlier is None or f"sha256:{hash_bytes(earlier.data)}" != later.record.previous:
                 key = record_key(self.name, self.channel, later.record.number - 1)
                 raise RegistryError(
@@ -132,58 +177,31 @@ class Channel:
                 )
             later = earlier
 
-    def check_writer(self, *, expires: bool, now: float) -> None:
-        """Refuse to append what clients would refuse, as they would refuse the channel with it.
-
-        Args:
-            expires: whether the record is to expire.
-            now: seconds since 1970.
-
-        Raises:
-            TrustError: no key that the policy demands signs it, or it must expire; without
-                a policy: none signs it, though the record before is signed.
-        """
-        where = f"{self._store.url}: {self}"
-        if self._policy is None:
-            newest = None if self._signers else self.newest()
-            if newest is not None and newest.is_signed:
-                raise TrustError(
-                    f"{where}: expected a key to sign with, as the record before is signed, found "
-                    f"none; {_HOW_TO_SIGN}"
-                )
-            return
-        empty = sign_payload(b"{}", PAYLOAD_TYPE, self._signers)
-        try:
-            self._policy.verify_at(empty, PAYLOAD_TYPE, name=self.name, at=now, where=where)
-        except TrustError as error:
-            raise TrustError(f"{error}; {_HOW_TO_SIGN}") from error
-        if self._policy.require_expiry and not expires:
-            raise TrustError(
-                f"{where}: expected a time until which the record is valid, as the trust policy "
-                "demands one, found none; say --valid, for instance --valid 7d"
-            )
-
     def move(
         self,
         record: ChannelRecord,
         *,
         after: StoredRecord | None = None,
-        check: Callable[[], None] = lambda: None,
+        check: Callable[[StoredRecord | None], None] = lambda _newest: None,
     ) -> ChannelRecord:
         """Put a record at the end of the history and let the pointer follow.
+
+        Who signed the history is for `check` to look at.
 
         Args:
             record: what to append; its number and `previous` are filled in.
             after: the newest record that the caller has decided upon; None to append
                 whatever the newest is.
-            check: raises if the version must not be named; called right before it is, so
-                that it cannot have been collected as garbage by then.
+            check: raises if the version must not be named, or not after the newest record;
+                called right before it is, so that the version cannot have been collected as
+                garbage by then.
 
         Raises:
             ConflictError: others have moved the channel since, or do so all the time.
         """
+        chain = self.unverified
         for _ in range(_TRIES):
-            newest = self.newest()
+            newest = chain.newest()
             if after is not None and newest != after:
                 raise self._moved(newest)
             appended = replace(
@@ -191,8 +209,8 @@ class Channel:
                 number=newest.record.number + 1 if newest else 1,
                 previous=f"sha256:{hash_bytes(newest.data)}" if newest else None,
             )
-            data = appended.to_bytes(self._signers)
-            check()
+            data = appended.to_bytes(self.signers)
+            check(newest)
             try:
                 self._store.create(record_key(self.name, self.channel, appended.number), data)
             except ObjectExistsError:
@@ -200,24 +218,24 @@ class Channel:
             self.point_to(StoredRecord(appended, data))
             return appended
         raise ConflictError(
-            f"{self._store.url}: {self}: others moved it {_TRIES} times meanwhile; try again later"
+            f"{self.where}: others moved it {_TRIES} times meanwhile; try again later"
         )
 
     def point_to(self, stored: StoredRecord) -> None:
         """Let the pointer follow to a record, unless it is there or further already."""
 
         def follow(data: bytes | None) -> bytes:
-            if data is not None and self._decode(data, key).record.number >= stored.record.number:
+            if data is not None and chain._decode(data, key).record.number >= stored.record.number:
                 return data
             return stored.data
 
-        key = channel_key(self.name, self.channel)
+        key, chain = channel_key(self.name, self.channel), self.unverified
         replace_document(self._store, key, follow)
 
     def _moved(self, newest: StoredRecord | None) -> ConflictError:
         found = f"number {newest.record.number}, {newest.record.version}" if newest else "none"
         return ConflictError(
-            f"{self._store.url}: {self}: expected nobody to move it meanwhile, found {found}; look "
+            f"{self.where}: expected nobody to move it meanwhile, found {found}; look "
             "at `ptefoundry log` and decide again"
         )
 
@@ -238,14 +256,12 @@ class Channel:
         return self._decode(data, key)
 
     def _decode(self, data: bytes, key: str) -> StoredRecord:
-        record = parse_record(
-            data,
-            name=self.name,
-            channel=self.channel,
-            policy=self._policy,
-            where=f"{self._store.url}{key}",
+        return StoredRecord(self._parse(data, where=f"{self._store.url}{key}"), data)
+
+    def _parse(self, data: bytes, *, where: str) -> ChannelRecord:
+        return parse_record(
+            data, name=self.name, channel=self.channel, policy=self.policy, where=where
         )
-        return StoredRecord(record, data)
 
 
 def list_channels(store: Store, name: str | None = None) -> list[Reference]:
@@ -265,29 +281,3 @@ def list_channels(store: Store, name: str | None = None) -> list[Reference]:
             raise RegistryError(f"{store.url}{info.key}: {error}; remove it") from error
         found.add(reference)
     return sorted(found, key=str)
-
-
-def rollback_target(records: Iterator[StoredRecord], *, where: str) -> str:
-    """The version that was in effect before the present one; rollbacks undo what they undid.
-
-    Args:
-        records: a channel's history, the newest first.
-        where: names the channel in errors.
-
-    Raises:
-        RegistryError: there was none before.
-    """
-    in_effect: list[str] = []
-    for stored in reversed(list(records)):
-        record = stored.record
-        if record.action == "rollback" and record.version in in_effect:
-            while in_effect[-1] != record.version:
-                in_effect.pop()
-        elif not in_effect or in_effect[-1] != record.version:
-            in_effect.append(record.version)
-    if len(in_effect) < 2:
-        raise RegistryError(
-            f"{where}: expected a version before the present one, found none to go back to; "
-            "`ptefoundry promote` names any"
-        )
-    return in_effect[-2]

@@ -2,10 +2,20 @@
 
 from dataclasses import dataclass
 
-from ptefoundry.errors import RegistryError
-from ptefoundry.registry.channels import Channel, StoredRecord, rollback_target
+from ptefoundry.errors import ConflictError, RegistryError
+from ptefoundry.registry.channel_rules import (
+    NEVER,
+    check_follows,
+    check_writer,
+    inherited_span,
+    is_signed_by,
+    rollback_target,
+    warn_follows,
+)
+from ptefoundry.registry.channels import Channel, StoredRecord
 from ptefoundry.registry.documents import Clock, format_time
-from ptefoundry.registry.refs import find_ref
+from ptefoundry.registry.refs import VersionRef, find_ref
+from ptefoundry.registry.signed_version import check_version_signed
 from ptefoundry.registry.store.interface import Store
 from ptefoundry.registry.trust.channel_envelope import ChannelRecord
 from ptefoundry.registry.yanks import check_usable
@@ -20,16 +30,31 @@ class Move:
     clock: Clock
     """Seconds since 1970."""
     valid_s: float | None = None
-    """Seconds until clients must not believe the record any more; None: never."""
+    """Seconds until clients must not believe the record any more, `NEVER` for always;
+    None: as many as the record before was made for."""
+    adopt: int | None = None
+    """Number of the newest record, to follow it though the trust policy does not accept it."""
 
 
 def check_move(channel: Channel, move: Move) -> None:
     """Refuse a move that would make clients refuse the channel; each move does this itself.
 
     Raises:
-        TrustError: keys or expiry are lacking.
+        TrustError: keys or expiry are lacking, or nobody who is trusted made the newest
+            record.
     """
-    channel.check_writer(expires=move.valid_s is not None, now=move.clock())
+    _decide(channel, channel.unverified.newest(), move)
+
+
+def _decide(channel: Channel, newest: StoredRecord | None, move: Move) -> float | None:
+    """Seconds that a record after the newest is to be valid, None if it is not to expire."""
+    now = move.clock()
+    valid_s = move.valid_s
+    if valid_s is None:
+        valid_s = inherited_span(channel, newest, now=now)
+    check_writer(channel, newest, valid_s=valid_s, now=now)
+    check_follows(channel, newest, adopt=move.adopt, now=now)
+    return None if valid_s == NEVER else valid_s
 
 
 def promote(store: Store, channel: Channel, version: str, move: Move) -> ChannelRecord:
@@ -38,23 +63,32 @@ def promote(store: Store, channel: Channel, version: str, move: Move) -> Channel
     Raises:
         RegistryError: there is no such version, or it was yanked or removed.
         TrustError: clients would refuse the channel.
-        ConflictError: others move the channel all the time.
+        ConflictError: others move the channel all the time, or yanked the version meanwhile.
     """
-    newest = channel.newest()
+    newest = channel.unverified.newest()
     is_same = newest is not None and newest.record.version == version
     return _move(store, channel, version, move, action="refresh" if is_same else "promote")
 
 
 def follow_push(store: Store, channel: Channel, version: str, move: Move) -> ChannelRecord:
-    """Let a channel name a version that was pushed; nothing happens if it does already.
+    """Let a channel name a version that was pushed.
+
+    Nothing happens if it does already, for ever, and with all the signatures that a new
+    record would have.
 
     Raises:
         RegistryError: the version was yanked or removed.
         TrustError: clients would refuse the channel.
-        ConflictError: others move the channel all the time.
+        ConflictError: others move the channel all the time, or yanked the version meanwhile.
     """
-    newest = channel.newest()
-    if newest is not None and newest.record.version == version and newest.record.expires is None:
+    newest = channel.unverified.newest()
+    valid_s = _decide(channel, newest, move)
+    if (
+        newest is not None
+        and newest.record.version == version
+        and (newest.record.expires, valid_s) == (None, None)
+        and is_signed_by(newest, channel.signers)
+    ):
         channel.point_to(newest)
         return newest.record
     return _move(store, channel, version, move, action="push")
@@ -65,6 +99,8 @@ def roll_back(
 ) -> ChannelRecord:
     """Let a channel name the version that it named before.
 
+    Records that the trust policy does not accept are not gone back to.
+
     Args:
         store: the registry's.
         channel: to roll back.
@@ -74,22 +110,22 @@ def roll_back(
     Raises:
         RegistryError: there is no such channel or version, or it was yanked or removed.
         TrustError: clients would refuse the channel.
-        ConflictError: the channel was moved meanwhile.
+        ConflictError: the channel was moved meanwhile, or the version was yanked.
     """
-    records = list(channel.history())
+    records = list(channel.unverified.history())
     if not records:
         raise RegistryError(
-            f"{store.url}: {channel}: expected a channel, found none; `ptefoundry ls` lists what "
-            "there is"
+            f"{channel.where}: expected a channel, found none; `ptefoundry ls` lists what there is"
         )
-    if to is not None and to not in {stored.record.version for stored in records}:
+    _decide(channel, records[0], move)
+    accepted = [stored for stored in records if channel.refusal(stored) is None]
+    if to is not None and to not in {stored.record.version for stored in accepted}:
         raise RegistryError(
-            f"{store.url}: {channel}: expected a version that it has named before, found {to}; "
+            f"{channel.where}: expected a version that it has named before, found {to}; "
             "`ptefoundry log` lists them, and `promote` takes any"
         )
-    version = (
-        to if to is not None else rollback_target(iter(records), where=f"{store.url}: {channel}")
-    )
+    present = records[0].record.version
+    version = to or rollback_target(accepted, present=present, where=channel.where)
     return _move(store, channel, version, move, action="rollback", after=records[0])
 
 
@@ -102,8 +138,10 @@ def _move(
     action: str,
     after: StoredRecord | None = None,
 ) -> ChannelRecord:
-    check_move(channel, move)
+    newest = channel.unverified.newest()
+    valid_s = _decide(channel, newest, move)
     ref = find_ref(store, channel.name, version)
+    _check_ref(store, channel, ref, newest, now=move.clock())
     now = move.clock()
     record = ChannelRecord(
         name=channel.name,
@@ -114,11 +152,47 @@ def _move(
         size=ref.size,
         previous=None,
         time=format_time(now),
-        expires=format_time(now + move.valid_s) if move.valid_s is not None else None,
+        expires=format_time(now + valid_s) if valid_s is not None else None,
         by=move.by,
         reason=move.reason,
         action=action,
     )
-    return channel.move(
-        record, after=after, check=lambda: check_usable(store, channel.name, version)
-    )
+
+    def check(last: StoredRecord | None) -> None:
+        check_follows(channel, last, adopt=move.adopt, now=now)
+        warn_follows(channel, last, now=now)
+        check_usable(store, channel.name, version)
+
+    moved = channel.move(record, after=after, check=check)
+    _check_not_yanked(store, channel, moved)
+    return moved
+
+
+def _check_ref(
+    store: Store, channel: Channel, ref: VersionRef, newest: StoredRecord | None, *, now: float
+) -> None:
+    """Refuse to sign what `refs/` alone says, which nobody signs.
+
+    A channel's clients go by the digest in its record.
+    """
+    if channel.policy is not None and ref.removed is None:
+        check_version_signed(store, ref, policy=channel.policy, now=now)
+    if newest is None or channel.refusal(newest) is not None:
+        return
+    record = newest.record
+    if record.version == ref.version and record.digest != ref.digest:
+        raise RegistryError(
+            f"{channel.where}: expected {ref} to be {record.digest}, as number {record.number} "
+            f"says, found {ref.digest}: versions never change, so somebody altered the registry"
+        )
+
+
+def _check_not_yanked(store: Store, channel: Channel, moved: ChannelRecord) -> None:
+    """Whoever yanks looks at channels afterwards, so that one of the two notices."""
+    try:
+        check_usable(store, channel.name, moved.version)
+    except RegistryError as error:
+        raise ConflictError(
+            f"{channel.where}: number {moved.number} names {moved.version} now, which was given up "
+            f"meanwhile: {error}, with `ptefoundry rollback` or `promote`"
+        ) from error

@@ -11,6 +11,9 @@ from ptefoundry.registry.store.interface import Store
 from ptefoundry.registry.trust.policy import TrustPolicy
 from ptefoundry.registry.yanks import find_yank
 
+_Named = dict[tuple[str, str], list[str]]
+"""Channels by the name and version that they name."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class VersionRow:
@@ -19,12 +22,18 @@ class VersionRow:
     ref: VersionRef
     channels: tuple[str, ...]
     """Channels that name it."""
+    refused: tuple[str, ...]
+    """Channels that name it in a record which the trust policy does not accept."""
     yanked: str | None
     """Why it should not be used."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
-        return asdict(self.ref) | {"channels": list(self.channels), "yanked": self.yanked}
+        return asdict(self.ref) | {
+            "channels": list(self.channels),
+            "refused_channels": list(self.refused),
+            "yanked": self.yanked,
+        }
 
 
 def list_versions(
@@ -34,7 +43,6 @@ def list_versions(
 
     Raises:
         RegistryError: one of them is malformed.
-        TrustError: a channel is not signed as the policy demands.
     """
     if not store.can_list:
         refs = [
@@ -43,21 +51,24 @@ def list_versions(
             if name in (None, reference.name)
         ]
         refs.sort(key=lambda ref: (ref.name, version_order(ref.version)))
-        return [_row(store, ref, {}) for ref in refs]
-    named: dict[tuple[str, str], list[str]] = {}
+        return [_row(store, ref, {}, {}) for ref in refs]
+    named: _Named = {}
+    refused: _Named = {}
     for reference in list_channels(store, name):
         assert reference.channel is not None
-        newest = Channel(store, reference.name, reference.channel, policy=policy).newest()
+        channel = Channel(store, reference.name, reference.channel, policy=policy)
+        newest = channel.unverified.newest()
         if newest is not None:
-            key = reference.name, newest.record.version
-            named.setdefault(key, []).append(reference.channel)
-    return [_row(store, ref, named) for ref in list_refs(store, name)]
+            found = named if channel.refusal(newest) is None else refused
+            found.setdefault((reference.name, newest.record.version), []).append(reference.channel)
+    return [_row(store, ref, named, refused) for ref in list_refs(store, name)]
 
 
-def _row(store: Store, ref: VersionRef, named: dict[tuple[str, str], list[str]]) -> VersionRow:
+def _row(store: Store, ref: VersionRef, named: _Named, refused: _Named) -> VersionRow:
     yanked = find_yank(store, ref.name, ref.version)
     return VersionRow(
         ref=ref,
         channels=tuple(named.get((ref.name, ref.version), ())),
+        refused=tuple(refused.get((ref.name, ref.version), ())),
         yanked=yanked.reason if yanked is not None else None,
     )

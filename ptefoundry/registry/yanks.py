@@ -4,13 +4,14 @@ from dataclasses import asdict, dataclass
 
 from ptefoundry.digest import canonical_json
 from ptefoundry.errors import ObjectMissingError, RegistryError
+from ptefoundry.registry.channels import Channel, list_channels
 from ptefoundry.registry.documents import (
     DOCUMENT_LIMIT,
     FORMAT_VERSION,
     read_fields,
     replace_document,
 )
-from ptefoundry.registry.names import yank_key
+from ptefoundry.registry.names import Reference, yank_key
 from ptefoundry.registry.refs import find_ref
 from ptefoundry.registry.store.interface import Store
 
@@ -67,6 +68,20 @@ def find_yank(store: Store, name: str, version: str) -> Yank | None:
         time=fields.time("time"),
         by=fields.text("by"),
     )
+
+
+def channel_that_names(store: Store, name: str, version: str) -> Reference | None:
+    """A channel whose newest record names a version, whoever signed it; None if there is none.
+
+    Raises:
+        RegistryError: a channel is malformed.
+    """
+    for reference in list_channels(store, name):
+        assert reference.channel is not None
+        newest = Channel(store, name, reference.channel).newest()
+        if newest is not None and newest.record.version == version:
+            return reference
+    return None
 
 
 def check_usable(store: Store, name: str, version: str) -> None:

@@ -47,6 +47,14 @@ class ChannelRecord:
     action: str
     """One of ACTIONS."""
 
+    @property
+    def valid_s(self) -> float | None:
+        """Seconds from when it was made until it expires; None if it never does."""
+        if self.expires is None:
+            return None
+        where = f"{self.name}:{self.channel}: number {self.number}"
+        return parse_time(self.expires, where=where) - parse_time(self.time, where=where)
+
     def to_bytes(self, signers: Sequence[Signer] = ()) -> bytes:
         """The record in its envelope; without signers it is not signed.
 
@@ -95,6 +103,22 @@ def parse_record(
         )
     _verify(envelope, policy, name, parse_time(record.time, where=where), where)
     return record
+
+
+def check_signers(data: bytes, *, policy: TrustPolicy, name: str, at: float, where: str) -> None:
+    """Refuse a record that no key has signed which counts at a time.
+
+    Args:
+        data: the record's bytes.
+        policy: who may sign.
+        name: of the bundle.
+        at: seconds since 1970.
+        where: names the record in errors.
+
+    Raises:
+        TrustError: none has.
+    """
+    _verify(read_envelope(data, limit=RECORD_LIMIT, where=where), policy, name, at, where)
 
 
 def check_current(

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from ptefoundry.errors import ConflictError, RegistryError, TrustError
-from ptefoundry.registry.channels import Channel, StoredRecord, list_channels, rollback_target
+from ptefoundry.registry.channel_rules import rollback_target
+from ptefoundry.registry.channels import Channel, StoredRecord, list_channels
 from ptefoundry.registry.names import Reference, channel_key, record_key
 from ptefoundry.registry.store.memory import MemoryStore
 from ptefoundry.registry.trust.channel_envelope import ChannelRecord
@@ -151,13 +152,14 @@ def test_rollbacks_go_back_in_order(channel: Channel, steps: str, expected: str)
     for step in steps.split():
         action = "rollback" if step.startswith("<") else "promote"
         channel.move(replace(RECORD, version=names[step[-1]], action=action))
-    assert rollback_target(channel.history(), where="") == names[expected]
+    present = names[steps[-1]]
+    assert rollback_target(channel.history(), present=present, where="") == names[expected]
 
 
 def test_there_may_be_nothing_to_go_back_to(channel: Channel) -> None:
     channel.move(RECORD)
     with pytest.raises(RegistryError, match="none to go back to"):
-        rollback_target(channel.history(), where="")
+        rollback_target(channel.history(), present="1.0.0", where="")
 
 
 def test_foreign_objects_among_channels_are_named(store: MemoryStore) -> None:
