@@ -7,7 +7,7 @@ import typer
 from ptefoundry.errors import VerificationError
 
 from .output import JsonOption, print_json
-from .registry_access import EndpointOption, open_access
+from .registry_access import EndpointOption, TrustOption, open_access
 from .registry_arguments import RegistryArgument, split_arguments
 
 if TYPE_CHECKING:
@@ -24,18 +24,20 @@ def fsck(
         bool,
         typer.Option("--repair", help="Write index.json anew and move channels' pointers on."),
     ] = False,
+    trust: TrustOption = None,
     endpoint_url: EndpointOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check that every version of a registry has its content. Exits with 6 if something is wrong.
 
-    Nothing is ever deleted.
+    With a trust policy also that its clients accept versions and channels. Nothing is ever
+    deleted.
     """
     from ptefoundry.registry.fsck import check_registry
 
     address, _ = split_arguments(arguments)
-    access = open_access(address, endpoint_url)
-    report = check_registry(access.store, deep=deep, repair=repair)
+    access = open_access(address, endpoint_url, trust=trust)
+    report = check_registry(access.store, deep=deep, repair=repair, policy=access.policy)
     if as_json:
         print_json(report.to_dict())
     else:

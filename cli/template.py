@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ptefoundry.errors import ArtifactError, ConfigError
+from ptefoundry.errors import ArtifactError, ConfigError, TrustError
 
 from .output import JsonOption, print_json, print_table
 from .registry_access import EndpointOption, open_access
@@ -89,6 +89,14 @@ def pull(
         ),
     ],
     *,
+    unsigned: Annotated[
+        bool,
+        typer.Option(
+            "--unsigned",
+            help="Take templates, which nobody signs, of a registry though a trust policy names "
+            "keys.",
+        ),
+    ] = False,
     endpoint_url: EndpointOption = None,
 ) -> None:
     """Copy the templates that the workspace needs into its own `templates`."""
@@ -98,7 +106,8 @@ def pull(
     from .template_list import needed_templates
 
     workspace = find_workspace(Path.cwd())
-    store, own = _open(place, endpoint_url), workspace_stores(workspace.root)[0]
+    store = _open(place, endpoint_url, unsigned=unsigned)
+    own = workspace_stores(workspace.root)[0]
     needed = needed_templates(workspace)
     found = {key: template for key in needed if (template := store.find(key))}
     if not found:
@@ -111,12 +120,26 @@ def pull(
         print(f"{', '.join(needed[key])}: {own.add(template)}")
 
 
-def _open(place: str, endpoint_url: str | None) -> "TemplateStore | RegistryTemplates":
-    """The templates of a registry's address, or of a folder."""
+def _open(
+    place: str, endpoint_url: str | None, *, unsigned: bool = True
+) -> "TemplateStore | RegistryTemplates":
+    """The templates of a registry's address, or of a folder.
+
+    Raises:
+        TrustError: a policy names keys, and `unsigned` ones of a registry were not asked for.
+    """
     if re.match(_ADDRESS, place):
         from ptefoundry.registry.templates import RegistryTemplates
 
-        return RegistryTemplates(open_access(place, endpoint_url).store)
+        access = open_access(place, endpoint_url)
+        if access.policy is not None and not unsigned:
+            raise TrustError(
+                f"{place}: expected what a trusted key has signed, as the trust policy demands, "
+                "found templates, which are programs that nobody signs; if you trust everybody who "
+                "can write there, say --unsigned, and `ptefoundry template verify` compiles them "
+                "anew and compares; or let `ptefoundry build` compile them"
+            )
+        return RegistryTemplates(access.store)
     from ptefoundry.lowering.store import TemplateStore
 
     return TemplateStore(Path(place))

@@ -44,9 +44,8 @@ def check_follows(
         return
     if adopt != newest.record.number:
         raise TrustError(
-            f"{refusal}\n{channel.where}: expected a newest record that the trust policy accepts, "
-            f"found {newest}; look at `ptefoundry log`, and if you know it, as after a change of "
-            f"keys, go on from it with --adopt {newest.record.number}"
+            f"{refusal}; the newest record is {newest}: look at `ptefoundry log`, and if you know "
+            f"it, as after a change of keys, go on from it with --adopt {newest.record.number}"
         )
     for _ in channel.unverified.history():
         pass  # Reading it checks its links.

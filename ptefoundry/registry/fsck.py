@@ -1,13 +1,16 @@
 """Checking a registry: everything that is there, and everything that should be."""
 
+import time
 from collections.abc import Sequence
 
 from ptefoundry.errors import ConfigError, RegistryError
 from ptefoundry.registry.catalog import read_catalog, rebuild_catalog
+from ptefoundry.registry.documents import Clock
 from ptefoundry.registry.findings import MIRROR, Finding, Kind, Report
 from ptefoundry.registry.fsck_channels import check_channels
 from ptefoundry.registry.fsck_content import check_compressed, find_altered
 from ptefoundry.registry.fsck_keys import Inventory, take_inventory
+from ptefoundry.registry.fsck_trust import check_trust
 from ptefoundry.registry.names import (
     CONFIG_KEY,
     INDEX_KEY,
@@ -23,9 +26,17 @@ from ptefoundry.registry.references import Edge, root_edge, walk
 from ptefoundry.registry.refs import VersionRef, find_ref
 from ptefoundry.registry.store.interface import Store
 from ptefoundry.registry.tombstones import read_tombstone
+from ptefoundry.registry.trust.policy import TrustPolicy
 
 
-def check_registry(store: Store, *, deep: bool = False, repair: bool = False) -> Report:
+def check_registry(
+    store: Store,
+    *,
+    deep: bool = False,
+    repair: bool = False,
+    policy: TrustPolicy | None = None,
+    clock: Clock = time.time,
+) -> Report:
     """Check that each version has its content, and what else belongs to a registry.
 
     Others may push and pull meanwhile.
@@ -35,11 +46,13 @@ def check_registry(store: Store, *, deep: bool = False, repair: bool = False) ->
         deep: read all blobs and compare them with their digests; else only their sizes.
         repair: write index.json anew and move pointers on where they are wrong. Nothing
             else is changed, and nothing is deleted.
+        policy: who must have signed versions and channels; None: that is not looked at.
+        clock: seconds since 1970.
 
     Raises:
         StoreError: the store cannot be reached, or cannot list.
     """
-    return _Check(store, deep=deep, repair=repair).run()
+    return _Check(store, deep=deep, repair=repair).run(policy, clock)
 
 
 class _Check:
@@ -47,7 +60,7 @@ class _Check:
         self.store, self.deep, self.repair = store, deep, repair
         self.report = Report()
 
-    def run(self) -> Report:
+    def run(self, policy: TrustPolicy | None, clock: Clock) -> Report:
         inventory = take_inventory(self.store)
         for key in inventory.foreign:
             self._add("foreign", key, "expected no such object", "remove it", harmless=True)
@@ -62,6 +75,9 @@ class _Check:
         known = {(ref.name, ref.version): ref for ref in refs}
         found = check_channels(self.store, inventory.channels, known, repair=self.repair)
         self.report.findings += found
+        if policy is not None:
+            names = sorted(inventory.channels)
+            self.report.findings += check_trust(self.store, policy, refs, names, now=clock())
         self.report.versions = sum(ref.removed is None for ref in refs)
         self.report.channels = len(inventory.channels)
         return self.report

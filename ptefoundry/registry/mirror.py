@@ -29,6 +29,7 @@ from ptefoundry.registry.refs import (
     list_refs,
     look_up_ref,
 )
+from ptefoundry.registry.signed_version import check_files_signed
 from ptefoundry.registry.store.interface import Store
 from ptefoundry.registry.tombstones import settle_blobs
 from ptefoundry.registry.transfer import copy_missing
@@ -66,7 +67,8 @@ def mirror(
         wanted: names (all of their versions and channels), versions, and channels (with
             the version that they name); none: everything. A source that cannot list,
             such as a web server, says which versions it has but not which channels.
-        policy: who must have signed the channels' records; None: that is not looked at.
+        policy: who must have signed the versions and the newest record of each channel;
+            None: that is not looked at.
         cache: through which large blobs go, one batch at a time.
         clock: seconds since 1970.
 
@@ -75,7 +77,8 @@ def mirror(
             another history of a channel.
         DigestMismatchError: the source sent other bytes than those of a digest.
         RegistryError: what the source has is malformed, or something is missing.
-        TrustError: a channel's record is not signed as the policy demands.
+        TrustError: a version or a channel is not signed as the policy demands; nothing was
+            copied.
         DiskFullError: the cache has no room for a large blob.
     """
     channels = _choose_channels(source, wanted)
@@ -92,6 +95,9 @@ def mirror(
     for key, found in present.items():
         if found is not None:
             check_same_content(found, refs[key].digest)
+    if policy is not None:
+        for ref in refs.values():
+            check_files_signed(source, ref, policy=policy, now=clock())
     copied = [_copy_version(source, target, ref, cache, clock) for ref in refs.values()]
     records = {
         str(reference): mirror_channel(

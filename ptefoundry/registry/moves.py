@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ptefoundry.errors import ConflictError, RegistryError
+from ptefoundry.errors import ConflictError, RegistryError, TrustError
 from ptefoundry.registry.channel_rules import (
     NEVER,
     check_follows,
@@ -176,7 +176,13 @@ def _check_ref(
     A channel's clients go by the digest in its record.
     """
     if channel.policy is not None and ref.removed is None:
-        check_version_signed(store, ref, policy=channel.policy, now=now)
+        try:
+            check_version_signed(store, ref, policy=channel.policy, now=now)
+        except TrustError as error:
+            raise TrustError(
+                f"{error}; clients would refuse it: sign it by pushing the same bundle again with "
+                "--key, then move the channel"
+            ) from error
     if newest is None or channel.refusal(newest) is not None:
         return
     record = newest.record

@@ -246,6 +246,34 @@ def test_a_version_that_nobody_signed_is_signed_by_pushing_it_again(
     shell.run(*pull)
 
 
+def test_keys_are_changed_without_losing_a_channel(
+    shell: Shell, make_place: Callable[[str], Place]
+) -> None:
+    place = make_place("file").init()
+    shell.environment = {"PTEFOUNDRY_REGISTRY": place.url}
+    old, new = ("--key", "old.pem"), ("--key", "new.pem", "--trust", "new.pub")
+    for name in ("old", "new"):
+        shell.run("keys", "generate", "--out", f"{name}.pem")
+    push = ("push", str(BUNDLE), "--version")
+    for version in ("1.0.0", "1.1.0"):
+        shell.run(*push, version, "--channel", "stable", "--valid", "7d", *old)
+    for command in (("promote", "tiny@1.1.0", "stable"), ("rollback", "tiny:stable")):
+        assert "--adopt 2" in shell.refuse(*command, "--valid", "7d", *new, code=6)
+    adopt = ("promote", "tiny@1.1.0", "stable", "--valid", "7d", "--adopt", "2", *new)
+    assert "by pushing the same bundle again with --key" in shell.refuse(*adopt, code=6)
+    shell.run(*push, "1.1.0", *new)
+    shell.run(*adopt)
+    steps = shell.json("log", "--trust", "new.pub")
+    assert [step["refusal"] is None for step in steps] == [True, False, False]
+    assert "not accepted by the trust policy" in shell.run("log", "--trust", "new.pub")
+    shell.run("pull", "tiny:stable", "--to", "app", "--trust", "new.pub")
+    faults = shell.start("fsck", "--trust", "new.pub", "--json")
+    findings = json.loads(faults.communicate()[0])["findings"]
+    assert [finding["key"] for finding in findings] == ["refs/tiny/1.0.0.json"]
+    assert faults.returncode == 6
+    shell.refuse("mirror", place.url, place.url, "--trust", "new.pub", code=6)
+
+
 def test_a_channel_that_expired_is_refused_until_it_is_refreshed(
     shell: Shell, make_place: Callable[[str], Place]
 ) -> None:

@@ -16,6 +16,7 @@ from ptefoundry.errors import (
     ConfigError,
     FoundryError,
     RegistryError,
+    TrustError,
 )
 from ptefoundry.files import write_json
 from ptefoundry.lowering import compile as compiling
@@ -25,6 +26,8 @@ from ptefoundry.lowering.templates import list_recipes
 from ptefoundry.params import load_params
 from ptefoundry.registry.registry import init_registry
 from ptefoundry.registry.store.file import FileStore
+from ptefoundry.registry.templates import RegistryTemplates
+from ptefoundry.registry.trust.keys import generate_signer
 from ptefoundry.toolchain import describe_section
 from ptefoundry.workspace import Workspace
 from support.golden_template import SIGNATURE, TEMPLATES, write_adapter
@@ -47,7 +50,9 @@ def converted(workspace: Path) -> Workspace:
     return found
 
 
-def _keep(workspace: Workspace, store: TemplateStore, signature: dict[str, int]) -> str:
+def _keep(
+    workspace: Workspace, store: TemplateStore | RegistryTemplates, signature: dict[str, int]
+) -> str:
     """Put a template in a store as if it had been compiled for the workspace."""
     from ptefoundry.digest import hash_json
 
@@ -142,6 +147,21 @@ def test_push_to_what_is_no_registry_is_refused(converted: Workspace, tmp_path: 
     )
     with pytest.raises(RegistryError, match="expected a registry"):
         _invoke("push", f"file:{tmp_path}")
+
+
+def test_unsigned_templates_of_a_registry_are_asked_for_under_a_policy(
+    converted: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = f"file:{tmp_path / 'registry'}"
+    init_registry(FileStore(tmp_path / "registry"))
+    key = _keep(converted, RegistryTemplates(FileStore(tmp_path / "registry")), SIGNATURE)
+    own, _ = workspace_stores(converted.root)
+    monkeypatch.setenv("PTEFOUNDRY_TRUST", generate_signer().public.pem.decode())
+    with pytest.raises(TrustError, match=r"programs that nobody signs.*--unsigned"):
+        _invoke("pull", place)
+    assert own.find(key) is None
+    _invoke("pull", place, "--unsigned")
+    assert own.find(key) is not None
 
 
 def test_pull_says_what_it_did_not_find(converted: Workspace, tmp_path: Path) -> None:

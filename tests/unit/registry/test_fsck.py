@@ -17,11 +17,14 @@ from ptefoundry.registry.names import (
     channel_key,
     condemned_key,
     record_key,
+    ref_key,
 )
 from ptefoundry.registry.refs import find_ref, remove_ref
 from ptefoundry.registry.store.memory import MemoryStore
 from ptefoundry.registry.tombstones import Tombstone
-from support.golden_registry import make_registry
+from ptefoundry.registry.trust.keys import Signer, generate_signer
+from ptefoundry.registry.trust.policy import TrustedKey, TrustPolicy
+from support.golden_registry import BEGIN, DAY, golden_signer, make_registry
 from support.packed import NAME
 
 NOW = 1_800_000_000.0
@@ -196,3 +199,41 @@ def test_malformed_documents_are_named(
 def test_a_registry_without_its_documents(store: MemoryStore) -> None:
     store.delete("oci-layout")
     assert only(check_registry(store)).key == "oci-layout"
+
+
+def trusting(*keys: Signer) -> TrustPolicy:
+    return TrustPolicy(keys=tuple(TrustedKey(key=key.public) for key in keys))
+
+
+def found_under(store: MemoryStore, policy: TrustPolicy, *, at: float) -> list[tuple[str, str]]:
+    """Keys and problems of what clients would refuse."""
+    report = check_registry(store, policy=policy, clock=lambda: at)
+    assert not report.is_sound or not report.findings
+    assert all(finding.kind == "trust" for finding in report.findings)
+    return [(finding.key, finding.problem) for finding in report.findings]
+
+
+def test_what_a_policy_accepts_is_sound_until_it_expires(store: MemoryStore) -> None:
+    policy = trusting(golden_signer())
+    assert found_under(store, policy, at=BEGIN + 1.5 * DAY) == []
+    ((key, problem),) = found_under(store, policy, at=NOW)
+    assert key == channel_key(NAME, "beta")
+    assert "expired on" in problem
+
+
+def test_what_a_policy_refuses_is_named(store: MemoryStore) -> None:
+    stranger = trusting(generate_signer())
+    found = found_under(store, stranger, at=BEGIN + 1.5 * DAY)
+    assert [key for key, _ in found] == [
+        ref_key(NAME, "1.0.0"),
+        ref_key(NAME, "1.1.0"),
+        channel_key(NAME, "beta"),
+        channel_key(NAME, "stable"),
+    ]
+    assert all("of a trusted key" in problem for _, problem in found)
+
+
+def test_one_malformed_name_hides_no_version_that_nobody_signed(store: MemoryStore) -> None:
+    overwrite(store, ref_key(NAME, "1.0.0"), b"{")
+    report = check_registry(store, policy=trusting(generate_signer()), clock=lambda: NOW)
+    assert ("trust", ref_key(NAME, "1.1.0")) in {(one.kind, one.key) for one in report.findings}

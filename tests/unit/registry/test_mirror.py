@@ -19,6 +19,7 @@ from ptefoundry.registry import disk, download, transfer
 from ptefoundry.registry.cache import BlobCache, user_cache
 from ptefoundry.registry.channels import Channel
 from ptefoundry.registry.chunks import CHUNK_SIZE
+from ptefoundry.registry.content import read_blob
 from ptefoundry.registry.download import WantedBlob
 from ptefoundry.registry.fetch import fetch_blobs
 from ptefoundry.registry.fsck import check_registry
@@ -32,12 +33,19 @@ from ptefoundry.registry.names import (
     parse_reference,
     record_key,
     ref_key,
+    referrers_key,
 )
+from ptefoundry.registry.oci import INDEX_TYPE, Descriptor
+from ptefoundry.registry.publish import SIGNATURES_TYPE
+from ptefoundry.registry.referrers import Attachment, attach
 from ptefoundry.registry.refs import find_ref, remove_ref
 from ptefoundry.registry.store.interface import Advance, ObjectInfo, Store
 from ptefoundry.registry.store.memory import MemoryStore
-from ptefoundry.registry.trust.keys import generate_signer
+from ptefoundry.registry.trust.keys import Signer, generate_signer
 from ptefoundry.registry.trust.policy import TrustedKey, TrustPolicy
+from ptefoundry.registry.trust.signed_content import files_of_contents
+from ptefoundry.registry.trust.version_signatures import sign_version
+from ptefoundry.registry.version import read_variant, read_version
 from ptefoundry.registry.yanks import find_yank
 from support.golden_registry import golden_signer, make_registry
 from support.layouts import empty_registry, push
@@ -304,6 +312,51 @@ def test_channels_are_verified_on_request(source: MemoryStore, target: MemorySto
     stranger = TrustPolicy(keys=(TrustedKey(key=generate_signer().public),))
     with pytest.raises(TrustError, match="trusted key"):
         copy(source, empty_registry(), f"{NAME}:stable", policy=stranger)
+
+
+def test_versions_that_no_trusted_key_signed_are_not_copied(
+    source: MemoryStore, target: MemoryStore
+) -> None:
+    before = contents(target)
+    stranger = TrustPolicy(keys=(TrustedKey(key=generate_signer().public),))
+    for wanted in ((), (f"{NAME}@1.0.0",)):
+        with pytest.raises(TrustError, match="trusted key"):
+            copy(source, target, *wanted, policy=stranger)
+    source.delete(referrers_key(find_ref(source, NAME, "1.0.0").digest))
+    trusted = TrustPolicy(keys=(TrustedKey(key=golden_signer().public),))
+    with pytest.raises(TrustError, match=rf"{NAME}@1\.0\.0: expected a signature of the whole"):
+        copy(source, target, policy=trusted)
+    assert contents(target) == before
+    assert copy(source, target, f"{NAME}@1.1.0", policy=trusted).versions == (f"{NAME}@1.1.0",)
+
+
+def test_a_history_is_copied_whose_older_keys_count_no_longer(
+    source: MemoryStore, target: MemoryStore
+) -> None:
+    new = generate_signer()
+    policy = TrustPolicy(keys=(TrustedKey(key=new.public),))
+    with pytest.raises(TrustError, match="trusted key"):
+        copy(source, target, f"{NAME}:stable", policy=policy)
+    sign_anew(source, "1.0.0", new)
+    channel = Channel(source, NAME, "stable", signers=[new], policy=policy)
+    move = Move(by="ci", reason="new key", clock=lambda: NOW, valid_s=3600, adopt=3)
+    promote(source, channel, "1.0.0", move)
+    assert copy(source, target, f"{NAME}:stable", policy=policy).channels == {f"{NAME}:stable": 4}
+    assert check_registry(target).is_sound
+
+
+def sign_anew(store: MemoryStore, version: str, signer: Signer) -> None:
+    """Attach another key's signatures, as pushing again with it does."""
+    ref = find_ref(store, NAME, version)
+    index = Descriptor(media_type=INDEX_TYPE, digest=ref.digest, size=ref.size)
+    read = read_version(read_blob(store, index), name=NAME, version=version, where="")
+    variants = [
+        read_variant(read_blob(store, one.descriptor), expected=one.facts, where="")
+        for one in read.variants
+    ]
+    files = sign_version(files_of_contents(NAME, version, ref.digest, variants), [signer])
+    attachment = Attachment(artifact_type=SIGNATURES_TYPE, media_type=SIGNATURES_TYPE, files=files)
+    attach(store, index, [attachment], clock=lambda: NOW)
 
 
 def test_a_source_that_cannot_list_has_its_channels_named(
