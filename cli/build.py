@@ -8,6 +8,8 @@ import typer
 from .output import JsonOption, is_interactive, print_json
 
 if TYPE_CHECKING:
+    from ptefoundry.workspace import Workspace
+
     from .builder import Outcome
 
 
@@ -60,6 +62,7 @@ def build(  # noqa: PLR0913  one parameter for each option
     A build that was stopped or failed goes on where it was. The shared cache is DVC's default
     remote; docs/shared-cache.md says how to name one.
     """
+    from ptefoundry.bundle.manifest import MANIFEST_FILE
     from ptefoundry.workspace import find_workspace
 
     from .builder import BuildRequest, build_workspace
@@ -77,13 +80,28 @@ def build(  # noqa: PLR0913  one parameter for each option
         live=is_interactive(),
         verbose=verbose,
     )
-    outcome = build_workspace(find_workspace(Path.cwd()), request)
+    workspace = find_workspace(Path.cwd())
+    outcome = build_workspace(workspace, request)
+    if outcome.bundle is not None and (outcome.bundle / MANIFEST_FILE).is_file():
+        _note_build(workspace, outcome.bundle)
     if as_json:
         print_json(outcome.to_dict())
     elif outcome.failure is None:
         print(_summary(outcome))
     if outcome.failure is not None:
         raise outcome.failure
+
+
+def _note_build(workspace: "Workspace", bundle: Path) -> None:
+    """Keep how the bundle was built beside it, for whoever pushes it from another machine."""
+    from ptefoundry.params import load_params
+    from ptefoundry.registry.trust.build_record import record_build
+    from ptefoundry.registry.trust.kept_record import keep_record
+    from ptefoundry.registry.trust.version_signatures import VersionFiles
+
+    params = load_params(workspace.root)
+    unpublished = VersionFiles(name=params.bundle.name, version="", index="", variants={})
+    keep_record(bundle, record_build(workspace.root, params, unpublished))
 
 
 def _summary(outcome: "Outcome") -> str:

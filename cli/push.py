@@ -9,7 +9,13 @@ import typer
 from .actor import actor
 from .channels import AdoptOption, ReasonOption, ValidOption, make_move
 from .output import JsonOption, print_json, print_note
-from .registry_access import EndpointOption, KeyOption, TrustOption, open_access
+from .registry_access import (
+    EndpointOption,
+    KeyOption,
+    TrustOption,
+    open_access,
+    workspace_params,
+)
 from .registry_arguments import known_address
 
 if TYPE_CHECKING:
@@ -66,7 +72,7 @@ def push(  # noqa: PLR0913  one parameter for each option
         check_move(target, move)
     elif access.policy is not None and not access.signers:
         _warn_unsigned(packed)
-    record = _record(packed) if bundle is None else None
+    record = _record(packed, folder)
     pushed = publish(
         access.store,
         packed,
@@ -94,15 +100,17 @@ def _warn_unsigned(packed: "PackedVersion") -> None:
     )
 
 
-def _record(packed: "PackedVersion") -> "BuildRecord":
-    """How the workspace built its bundle."""
-    from ptefoundry.params import load_params
+def _record(packed: "PackedVersion", folder: Path) -> "BuildRecord | None":
+    """How the bundle was built: by the workspace that it is of, or as it was noted beside it."""
     from ptefoundry.registry.trust.build_record import record_build
+    from ptefoundry.registry.trust.kept_record import find_record
     from ptefoundry.registry.trust.signed_content import files_of_packed
-    from ptefoundry.workspace import find_workspace
+    from ptefoundry.workspace import Workspace
 
-    root = find_workspace(Path.cwd()).root
-    return record_build(root, load_params(root), files_of_packed(packed))
+    version, found = files_of_packed(packed), workspace_params()
+    if found is not None and Workspace(found[0]).bundle.resolve() == folder.resolve():
+        return record_build(*found, version)
+    return find_record(folder, version)
 
 
 def _describe(pushed: "Pushed") -> dict[str, object]:

@@ -55,9 +55,10 @@ def verify(  # noqa: PLR0913  one parameter for each option
     """Check the workspace's bundle, a version in a registry, or a pulled folder.
 
     A bundle: its files against the manifest, its programs by exporting. A version: its
-    signatures, and that everything it refers to is there; with --deep every byte. A folder,
-    without the registry: every byte, and its signatures if there is a trust policy. One whose
-    name has @ or : is written as ./NAME. With --answers alone the CoreML program as compiled.
+    signatures (under a trust policy its provenance's too), and that everything it refers to
+    is there; with --deep every byte. A folder, without the registry: every byte, and its
+    signatures if there is a trust policy. One whose name has @ or : is written as ./NAME.
+    With --answers alone the CoreML program as compiled.
 
     An adapter that was filled up with zeros for a shared template is linked into a fresh one.
     """
@@ -127,6 +128,7 @@ def _verify_version(
     deep: bool,
     as_json: bool,
 ) -> None:
+    from ptefoundry.registry.attached import verify_provenance
     from ptefoundry.registry.check import check_version
     from ptefoundry.registry.names import parse_reference
 
@@ -136,6 +138,10 @@ def _verify_version(
     access = open_access(address, endpoint_url, trust=trust)
     resolved = access.resolve(parse_reference(text))
     checked = check_version(make_puller(access), resolved, deep=deep)
+    stated = []
+    if access.policy is not None:
+        now = time.time()
+        stated = verify_provenance(access.store, resolved, policy=access.policy, now=now)
     if as_json:
         print_json(
             {
@@ -145,6 +151,7 @@ def _verify_version(
                 "bytes": checked.bytes,
                 "deep": deep,
                 "problems": list(checked.problems),
+                "provenance": [asdict(one) for one in stated],
             }
         )
     if checked.problems:
@@ -158,6 +165,9 @@ def _verify_version(
         return
     what = "every byte is" if deep else "each is there, with the size"
     print(f"{resolved}: {checked.blobs} blobs of {checked.bytes:,} bytes: {what} as published")
+    for one in stated:
+        source = f" from {one.source}" if one.source is not None else ""
+        print(f"{one.file}: built by {one.builder}{source}")
 
 
 def _verify_bundle(adapters: tuple[str, ...], *, relink: bool) -> None:

@@ -17,6 +17,7 @@ from .registry_arguments import NameArguments, ReferenceArguments, split_argumen
 if TYPE_CHECKING:
     from ptefoundry.registry.differences import Difference
     from ptefoundry.registry.overview import VersionRow
+    from ptefoundry.registry.resolve import Resolved
     from ptefoundry.registry.version import VariantContent, VariantEntry
 
 VersionArguments = Annotated[
@@ -55,17 +56,37 @@ def ls(
 def show(
     arguments: ReferenceArguments = None,
     *,
+    attachment: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TYPE",
+            help="Write what is attached: signatures, provenance, sbom, measured, or an "
+            "artifact type.",
+        ),
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", metavar="DIR", help="Folder for the files of --attachment."),
+    ] = None,
     trust: TrustOption = None,
     endpoint_url: EndpointOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a version's variants, what they need, and what is attached to the version."""
+    """Show a version's variants, what they need, and what is attached to the version.
+
+    With --attachment its files are written, to be read or checked by other tools.
+    """
     from ptefoundry.registry.names import parse_reference
     from ptefoundry.registry.referrers import list_referrers
 
+    if (attachment is None) != (to is None):
+        raise ConfigError("expected --attachment TYPE and --to DIR together, or neither")
     address, (text,) = split_arguments(arguments, "a version or channel")
     access = open_access(address, endpoint_url, trust=trust)
     resolved = access.resolve(parse_reference(text))
+    if attachment is not None and to is not None:
+        _write_attached(access, resolved, attachment, to, as_json=as_json)
+        return
     version = make_puller(access).read_version(resolved)
     attached = list_referrers(access.store, resolved.index.digest)
     yanked = resolved.yanked.reason if resolved.yanked is not None else None
@@ -92,6 +113,29 @@ def show(
     )
     for item in attached:
         print(f"attached: {item.artifact_type} ({item.digest})")
+
+
+def _write_attached(
+    access: Access, resolved: "Resolved", attachment: str, into: Path, *, as_json: bool
+) -> None:
+    from ptefoundry.files import write_bytes
+    from ptefoundry.registry.attached import KINDS, attached_files
+
+    files = attached_files(access.store, resolved, KINDS.get(attachment, attachment))
+    if not files:
+        raise ConfigError(
+            f"{resolved}: --attachment: expected one of what is attached ({', '.join(KINDS)} or "
+            f"the types that `ptefoundry show` lists), found nothing of {attachment!r}"
+        )
+    paths = [into / name for name in sorted(files)]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, files[path.relative_to(into).as_posix()])
+    if as_json:
+        print_json([str(path) for path in paths])
+        return
+    for path in paths:
+        print(path)
 
 
 def diff(

@@ -11,6 +11,7 @@ from ptefoundry.registry.push import NewVersion, Pushed, push_version
 from ptefoundry.registry.referrers import Attachment, attach, list_referrers
 from ptefoundry.registry.store.interface import Store
 from ptefoundry.registry.trust.build_record import BuildRecord
+from ptefoundry.registry.trust.kept_record import describe_bundle
 from ptefoundry.registry.trust.keys import Signer
 from ptefoundry.registry.trust.provenance import sign_provenance
 from ptefoundry.registry.trust.sbom import make_sbom
@@ -41,7 +42,8 @@ def publish(
         packed: the bundle's content.
         folder: the bundle's, for what was measured.
         signers: keys to sign with; none: it is not signed.
-        record: how it was built, for its provenance and bill of materials; None if not known.
+        record: how it was built, for its provenance; None if not known. Its bill of materials
+            follows from the bundle's manifest then.
         by: who publishes it.
         clock: seconds since 1970.
 
@@ -52,7 +54,7 @@ def publish(
     new = NewVersion(
         name=packed.name, version=packed.version, index=packed.index, blobs=packed.blobs
     )
-    attachments = [*_signatures(packed, signers), *_documents(record, signers)]
+    attachments = [*_signatures(packed, signers), *_documents(packed, record, signers)]
 
     def attach_all() -> None:
         attach(store, packed.index, attachments, clock=clock)
@@ -85,13 +87,20 @@ def _signatures(packed: PackedVersion, signers: Sequence[Signer]) -> Iterator[At
         )
 
 
-def _documents(record: BuildRecord | None, signers: Sequence[Signer]) -> Iterator[Attachment]:
+def _documents(
+    packed: PackedVersion, record: BuildRecord | None, signers: Sequence[Signer]
+) -> Iterator[Attachment]:
     if record is not None:
         yield Attachment(
             artifact_type=PROVENANCE_TYPE,
             media_type=SIGNATURES_TYPE if signers else STATEMENT_TYPE,
             files=sign_provenance(record, signers),
+            older="replaced",
         )
-        yield Attachment(
-            artifact_type=BILL_TYPE, media_type=BILL_TYPE, files={BILL_FILE: make_sbom(record)}
-        )
+    bill = record or describe_bundle(packed.bundle, files_of_packed(packed))
+    yield Attachment(
+        artifact_type=BILL_TYPE,
+        media_type=BILL_TYPE,
+        files={BILL_FILE: make_sbom(bill)},
+        older="replaced" if record is not None else "enough",
+    )

@@ -4,11 +4,12 @@ Each is a manifest whose `subject` is the version's index (OCI image-spec 1.1,
 "Listing Referrers"), listed under a key that follows from the subject's digest.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
-from ptefoundry.errors import ObjectMissingError, RegistryError
-from ptefoundry.registry.compressed import keep_all_compressed
+from ptefoundry.errors import DigestMismatchError, ObjectMissingError, RegistryError
+from ptefoundry.registry.compressed import keep_all_compressed, read_document
 from ptefoundry.registry.content import Blob, blob_of, send_blobs
 from ptefoundry.registry.documents import Clock, replace_document
 from ptefoundry.registry.leases import held_lease
@@ -30,6 +31,9 @@ from ptefoundry.registry.tombstones import settle_blobs
 TITLE = "org.opencontainers.image.title"
 _EMPTY_TYPE, _EMPTY = "application/vnd.oci.empty.v1+json", b"{}"
 _MOST = 1000
+"""Attachments of one version that are read."""
+MOST_WRITTEN = 500
+"""Attachments after which none is added: readers would refuse the version at last."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,9 @@ class Attachment:
     """Of each file."""
     files: Mapping[str, bytes]
     """Content by name."""
+    older: Literal["kept", "replaced", "enough"] = "kept"
+    """What becomes of older ones of the kind: they stay; those with no other names of files
+    than these give way; one makes this one superfluous."""
 
 
 def attach(
@@ -50,10 +57,18 @@ def attach(
 
     Raises:
         ConflictError: content of one is being deleted as garbage at this moment.
+        RegistryError: the version has too many already.
     """
     blobs: list[Blob] = []
     added: list[Descriptor] = []
+    replaced: set[str] = set()
+    listed = list_referrers(store, subject.digest)
     for attachment in attachments:
+        older = [one for one in listed if one.artifact_type == attachment.artifact_type]
+        if older and attachment.older == "enough":
+            continue
+        if attachment.older == "replaced":
+            replaced |= _with_these_names(store, older, attachment.files.keys())
         manifest = _make_manifest(subject, attachment)
         blobs += [*map(blob_of, attachment.files.values()), blob_of(_EMPTY), blob_of(manifest)]
         added.append(
@@ -69,20 +84,46 @@ def attach(
                 clock=clock,
             )
             keep_all_compressed(store, blobs)
-            list_attached(store, subject.digest, added)
+            list_attached(store, subject.digest, added, replaced, most=MOST_WRITTEN)
 
 
-def list_attached(store: Store, digest: str, added: Iterable[Descriptor]) -> None:
-    """List manifests as attached to a version's index, after those that are listed already."""
+def list_attached(
+    store: Store,
+    digest: str,
+    added: Iterable[Descriptor],
+    replaced: Collection[str] = (),
+    *,
+    most: int = _MOST,
+) -> None:
+    """List manifests as attached to a version's index, after those that are listed already.
+
+    Args:
+        store: the registry's.
+        digest: of the version's index.
+        added: the manifests.
+        replaced: digests of those that are listed no longer, unless they are added.
+        most: that may be listed.
+
+    Raises:
+        RegistryError: there would be more.
+    """
+    added = tuple(added)
+    gone = set(replaced) - {descriptor.digest for descriptor in added}
     where = f"{store.url}{referrers_key(digest)}"
 
     def add(data: bytes | None) -> bytes:
         listed = parse_index(data, where=where).manifests if data is not None else ()
         known = {item.digest for item in listed}
         new = [descriptor for descriptor in added if descriptor.digest not in known]
-        if data is not None and not new:
+        if data is not None and not new and not known & gone:
             return data
-        return ImageIndex(manifests=(*listed, *new)).to_bytes()
+        kept = [item for item in listed if item.digest not in gone]
+        if new and len(kept) + len(new) > most:
+            raise RegistryError(
+                f"{where}: expected at most {most} attachments of one version, found {len(kept)} "
+                f"and {len(new)} more; push the bundle under the next number"
+            )
+        return ImageIndex(manifests=(*kept, *new)).to_bytes()
 
     replace_document(store, referrers_key(digest), add, limit=DOCUMENT_LIMIT)
 
@@ -138,6 +179,22 @@ def read_attachments(
             for name, layer in zip(names, manifest.layers, strict=True)
             if wanted(name)
         }
+
+
+def _with_these_names(
+    store: Store, descriptors: Iterable[Descriptor], names: Collection[str]
+) -> set[str]:
+    """Digests of the manifests whose files all have one of these names."""
+    found = set()
+    for descriptor in descriptors:
+        where = f"{store.url}{descriptor.digest}"
+        try:
+            manifest = parse_manifest(read_document(store, descriptor), where=where)
+        except (RegistryError, DigestMismatchError, ObjectMissingError):
+            continue  # Whoever reads it is told; it is not ours to take away.
+        if all(layer.annotations.get(TITLE) in names for layer in manifest.layers):
+            found.add(descriptor.digest)
+    return found
 
 
 def _make_manifest(subject: Descriptor, attachment: Attachment) -> bytes:

@@ -6,13 +6,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ptefoundry.registry.trust.build_record import GitState
+from ptefoundry.registry.trust.kept_record import describe_bundle, keep_record
+from ptefoundry.registry.trust.signed_content import files_of_packed
 from support.golden_registry import GOLDEN, PUBLIC_KEY
-from support.packed import BUNDLE
+from support.packed import BUNDLE, pack
 from support.places import Place
 from support.shell import QuickShell, Shell
 
@@ -244,6 +248,28 @@ def test_a_version_that_nobody_signed_is_signed_by_pushing_it_again(
     assert "expected a signature of the whole version" in shell.refuse(*pull, code=6)
     shell.run(*push, "--key", "signing-key.pem")
     shell.run(*pull)
+
+
+def test_what_is_attached_is_read_and_checked(
+    shell: Shell, make_place: Callable[[str], Place], bundle: Path
+) -> None:
+    place = make_place("file").init()
+    shell.environment = {"PTEFOUNDRY_REGISTRY": place.url}
+    shell.run("keys", "generate")
+    packed = pack(bundle, version="1.0.0").packed
+    record = describe_bundle(packed.bundle, files_of_packed(packed))
+    keep_record(bundle, replace(record, git=GitState(commit="c0ffee" * 6 + "beef")))
+    shell.run("push", str(bundle), "--version", "1.0.0", "--key", "signing-key.pem")
+    said = shell.run("verify", "tiny@1.0.0", "--trust", "signing-key.pub")
+    assert f"from git#{'c0ffee' * 6}beef" in said
+    show = ("show", "tiny@1.0.0", "--attachment")
+    (bill,) = shell.json(*show, "sbom", "--to", "attached")
+    assert json.loads((shell.folder / bill).read_text())["bomFormat"] == "CycloneDX"
+    (stated,) = shell.json(*show, "provenance", "--to", "attached")
+    assert stated.endswith(".sigstore.json")
+    assert len(shell.json(*show, "signatures", "--to", "attached")) == 4
+    assert "nothing of 'a/b'" in shell.refuse(*show, "a/b", "--to", "x", code=2)
+    assert "together" in shell.refuse(*show, "sbom", code=2)
 
 
 def test_keys_are_changed_without_losing_a_channel(

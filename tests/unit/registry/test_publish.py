@@ -1,7 +1,9 @@
 """From a bundle's folder through a registry into another folder, as an app has it."""
 
+import base64
+import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from ptefoundry.errors import (
     TrustError,
 )
 from ptefoundry.files import write_json
+from ptefoundry.registry.attached import verify_provenance
 from ptefoundry.registry.cache import BlobCache
 from ptefoundry.registry.check import check_version
 from ptefoundry.registry.content import read_blob
@@ -24,17 +27,33 @@ from ptefoundry.registry.differences import compare
 from ptefoundry.registry.names import CONFIG_KEY, LEASES, parse_reference
 from ptefoundry.registry.overview import list_versions
 from ptefoundry.registry.pack import pack_bundle
-from ptefoundry.registry.publish import MEASURED_TYPE, SIGNATURES_TYPE, publish
+from ptefoundry.registry.publish import (
+    BILL_FILE,
+    BILL_TYPE,
+    MEASURED_TYPE,
+    PROVENANCE_TYPE,
+    SIGNATURES_TYPE,
+    publish,
+)
 from ptefoundry.registry.pull import Pulled, Puller
 from ptefoundry.registry.push import Pushed
-from ptefoundry.registry.referrers import read_attachments
+from ptefoundry.registry.referrers import (
+    MOST_WRITTEN,
+    Attachment,
+    attach,
+    list_referrers,
+    read_attachments,
+)
 from ptefoundry.registry.refs import list_refs
 from ptefoundry.registry.registry import init_registry, open_registry
 from ptefoundry.registry.resolve import Resolved, resolve
 from ptefoundry.registry.store.memory import MemoryStore
+from ptefoundry.registry.trust.build_record import BuildRecord, GitState
+from ptefoundry.registry.trust.kept_record import describe_bundle
 from ptefoundry.registry.trust.keys import Signer, generate_signer
 from ptefoundry.registry.trust.policy import TrustedKey, TrustPolicy
 from ptefoundry.registry.trust.seen import SeenRecords
+from ptefoundry.registry.trust.signed_content import files_of_packed
 from support.killing_store import killed_everywhere
 from support.packed import copy_bundle, replace_file
 
@@ -55,14 +74,14 @@ class Place:
     def bundle(self) -> Path:
         return self.root / "bundle"
 
-    def push(self, version: str, *signers: Signer) -> Pushed:
+    def push(self, version: str, *signers: Signer, record: BuildRecord | None = None) -> Pushed:
         packed = pack_bundle(self.bundle, version=version)
         return publish(
             self.store,
             packed,
             self.bundle,
             signers=signers,
-            record=None,
+            record=record,
             by="red",
             clock=lambda: NOW,
         )
@@ -190,6 +209,80 @@ def contents(store: MemoryStore) -> dict[str, bytes]:
     """Objects by key, but for leases, which killed pushes leave to the collector."""
     keys = (info.key for info in store.list("") if not info.key.startswith(LEASES))
     return {key: store.read(key, limit=1 << 20)[0] for key in keys}
+
+
+def a_record(place: Place, *, run: str) -> BuildRecord:
+    """How one run of CI built the bundle."""
+    packed = pack_bundle(place.bundle, version="1.0.0")
+    environment = {"GITHUB_SERVER_URL": "https://x", "GITHUB_WORKFLOW_REF": "w"}
+    bare = describe_bundle(packed.bundle, files_of_packed(packed))
+    git = GitState(commit="e" * 40, repository="https://example.org/a.git")
+    return replace(bare, git=git, environment={**environment, "GITHUB_RUN_ID": run})
+
+
+def test_each_version_has_a_bill_of_materials(place: Place) -> None:
+    digest = place.push("1.0.0").ref.digest
+    (bill,) = place.attached(digest, BILL_TYPE)
+    components = json.loads(bill[BILL_FILE])["components"]
+    assert {"tests/tiny", "blue", "red", "xnnpack/red.pte"} <= {one["name"] for one in components}
+    place.push("1.0.0", SIGNER, record=a_record(place, run="1"))
+    (better,) = place.attached(digest, BILL_TYPE)
+    # Who knows less of the build than who pushed before adds nothing.
+    place.push("1.0.0")
+    assert place.attached(digest, BILL_TYPE) == [better]
+
+
+def test_each_key_has_one_provenance_however_often_it_pushes(place: Place) -> None:
+    other = generate_signer()
+    for run in ("1", "2", "3"):
+        pushed = place.push("1.0.0", SIGNER, record=a_record(place, run=run))
+    place.push("1.0.0", other, record=a_record(place, run="4"))
+    place.push("1.0.0", record=a_record(place, run="5"))
+    before = list_referrers(place.store, pushed.ref.digest)
+    place.push("1.0.0", SIGNER, record=a_record(place, run="3"))
+    assert list_referrers(place.store, pushed.ref.digest) == before
+    found = place.attached(pushed.ref.digest, PROVENANCE_TYPE)
+    names = [name for files in found for name in files]
+    assert names == [
+        "provenance.json",
+        *(f"provenance.{key.public.id[:16]}.sigstore.json" for key in (other, SIGNER)),
+    ]
+    own = base64.b64decode(json.loads(found[-1][names[-1]])["dsseEnvelope"]["payload"])
+    assert b"runs/3/" in own
+
+
+def test_provenance_is_verified_under_a_policy(place: Place) -> None:
+    place.push("1.0.0", SIGNER)
+    _, resolved = place.open("tiny@1.0.0", None)
+    assert verify_provenance(place.store, resolved, policy=POLICY, now=NOW) == []
+    place.push("1.0.0", record=a_record(place, run="1"))
+    with pytest.raises(TrustError, match=r"provenance\.json: .*push the bundle again"):
+        verify_provenance(place.store, resolved, policy=POLICY, now=NOW)
+    place.push("1.0.0", SIGNER, record=a_record(place, run="2"))
+    (stated,) = verify_provenance(place.store, resolved, policy=POLICY, now=NOW)
+    assert (stated.builder, stated.source) == (
+        "https://x/w",
+        f"git+https://example.org/a.git#{'e' * 40}",
+    )
+    with pytest.raises(TrustError, match="trusted key"):
+        verify_provenance(place.store, resolved, policy=STRANGER, now=NOW)
+
+
+def test_a_version_takes_no_more_attachments_than_readers_do(place: Place) -> None:
+    pushed = place.push("1.0.0", SIGNER)
+    index = pack_bundle(place.bundle, version="1.0.0").index
+    many = [
+        Attachment(artifact_type="a/b", media_type="a/b", files={f"{number}": b""})
+        for number in range(MOST_WRITTEN)
+    ]
+    there = len(list_referrers(place.store, pushed.ref.digest))
+    attach(place.store, index, many[there:], clock=lambda: NOW)
+    with pytest.raises(RegistryError, match=r"at most 500 attachments .*the next number"):
+        attach(place.store, index, many[:1], clock=lambda: NOW)
+    with pytest.raises(RegistryError, match="at most 500"):
+        place.push("1.0.0", generate_signer())
+    attach(place.store, index, many[there:], clock=lambda: NOW)
+    assert place.pull("tiny@1.0.0", policy=POLICY).version == "1.0.0"
 
 
 def test_other_content_under_the_same_version_is_refused(place: Place) -> None:
