@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ptefoundry.errors import ConfigError
+from ptefoundry.errors import ConfigError, RegistryError
 
 from .output import JsonOption, print_json, print_note
 from .registry_access import Access, EndpointOption, TrustOption, open_access
@@ -46,16 +46,23 @@ def pull(  # noqa: PLR0913  one parameter for each option
     """Make a folder what a version or a channel says, fetching only what is missing.
 
     The folder holds the chosen variants and nothing else. It is replaced in one step; a
-    failure leaves it as it was, and running again goes on.
+    failure leaves it as it was, and running again goes on. A version that was yanked is
+    pulled by its number alone.
     """
     from ptefoundry.registry.names import parse_reference
 
     address, (reference,) = split_arguments(arguments, "a version or channel")
     access = open_access(address, endpoint_url, trust=trust)
     resolved = access.resolve(parse_reference(reference))
-    if resolved.yanked is not None:
-        yanked = resolved.yanked
-        print_note(f"warning: {resolved} was yanked on {yanked.time}: {yanked.reason}")
+    if (yanked := resolved.yanked) is not None:
+        said = f"{resolved} was yanked on {yanked.time}: {yanked.reason}"
+        if resolved.record is not None:
+            raise RegistryError(
+                f"{access.registry.url}: {reference}: expected a version that may be used, found "
+                f"that {said}; {to} stays as it is: wait until the channel is moved, or pull "
+                f"{resolved} by its number"
+            )
+        print_note(f"warning: {said}")
     puller = make_puller(access)
     entries = _choose(puller.read_version(resolved), backend, adapter or [])
     pulled = puller.pull(resolved, entries, to, rehash=rehash)

@@ -78,7 +78,7 @@ class Access:
 
         if self.policy is None:
             warn_unverified()
-        seen = SeenRecords(cache_folder() / "channels", self.registry.url)
+        seen = SeenRecords(cache_folder() / "channels", self.registry.identity)
         return resolve(self.store, reference, policy=self.policy, seen=seen, clock=time.time)
 
 

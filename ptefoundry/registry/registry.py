@@ -30,6 +30,12 @@ class Registry:
         """Names it in messages."""
         return self.store.url
 
+    @property
+    def identity(self) -> str:
+        """Tells it from all others: buckets of one name are at many endpoints."""
+        endpoint = getattr(self.store, "endpoint", None)
+        return self.url if endpoint is None else f"{endpoint} {self.url}"
+
 
 def init_registry(store: Store) -> Registry:
     """Make a registry of a store, or find out anew what the store of an old one can do.

@@ -50,6 +50,7 @@ class S3Store:
         self._client = client
         self._cache = cache
         self.url, self.can_list = self.bucket.url, True
+        self.endpoint: str = client.meta.endpoint_url
 
     def head(self, key: str) -> ObjectInfo | None:
         """See `Store`."""

@@ -15,7 +15,6 @@ from ptefoundry.digest import canonical_json
 from ptefoundry.registry.trust.build_record import BuildRecord, Source
 
 MEDIA_TYPE = "application/vnd.cyclonedx+json"
-FILE_NAME = "sbom.cdx.json"
 _NAMESPACE = uuid.UUID("5a0d3f5e-7c0b-5a57-9a38-6d2b6f0f1c11")
 _BUNDLE, _BASE = "bundle", "base"
 #: Packages whose code runs with the programs; the others only build them.

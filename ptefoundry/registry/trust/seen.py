@@ -25,7 +25,7 @@ class SeenRecords:
     folder: Path
     """In the user's cache."""
     registry: str
-    """Address of the registry; mirrors have their own state."""
+    """Identity of the registry; mirrors have their own state."""
 
     def admit(self, record: ChannelRecord, data: bytes, *, where: str) -> None:
         """Remember a record unless a newer one of its channel was seen before.

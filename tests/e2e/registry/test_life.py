@@ -8,9 +8,13 @@ from typing import Any
 
 import pytest
 
+from ptefoundry.registry import yanks
+from ptefoundry.registry.names import Reference
+from ptefoundry.registry.store.file import FileStore
+from ptefoundry.registry.yanks import Yank, find_yank, yank
 from support.packed import copy_bundle, retrain
 from support.places import Place, check_whole
-from support.shell import Shell
+from support.shell import QuickShell, Shell
 
 ADAPTERS = ["xnnpack/base", "xnnpack/blue", "xnnpack/red"]
 EXTRA = b"learnt since"
@@ -116,6 +120,29 @@ def test_all_or_one_adapter_and_into_an_older_pull(published: Published) -> None
     assert _files(app) == _files(published.folder / "bundle")
     again = published.json("pull", "tiny@1.1.0", "--to", "app")
     assert (again["received_bytes"], again["changed_files"]) == (0, 0)
+
+
+def test_a_channel_that_names_a_yanked_version_is_not_followed(
+    quick_shell: QuickShell, golden: Path
+) -> None:
+    url = f"file:{golden}"
+    note = Yank(name="tiny", version="1.0.0", reason="bad", time="2026-01-01T00:00:00Z", by="ci")
+    yank(FileStore(golden), note)
+    refused = quick_shell.refuse("pull", url, "tiny:stable", "--to", "app", code=3)
+    assert "tiny@1.0.0 was yanked on 2026-01-01T00:00:00Z: bad; app stays as it is" in refused
+    assert not (quick_shell.folder / "app").exists()
+    quick_shell.run("pull", url, "tiny@1.0.0", "--to", "app")
+
+
+def test_who_yanks_is_told_of_a_channel_that_was_moved_meanwhile(
+    quick_shell: QuickShell, golden: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = iter([None, Reference("tiny", channel="stable")])
+    monkeypatch.setattr(yanks, "channel_that_names", lambda *_: next(found))
+    command = ("yank", f"file:{golden}", "tiny@1.0.0", "--reason", "bad")
+    refused = quick_shell.refuse(*command, code=7)
+    assert "is yanked, but tiny:stable was moved to it meanwhile" in refused
+    assert find_yank(FileStore(golden), "tiny", "1.0.0") is not None
 
 
 def test_versions_are_promoted_rolled_back_and_yanked(

@@ -1,16 +1,23 @@
 """Addresses of stores."""
 
+from dataclasses import fields
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 from ptefoundry.base.sources.http import is_loopback
+from ptefoundry.cli.registry_access import Access
 from ptefoundry.errors import ConfigError
+from ptefoundry.registry import resolve as resolving
+from ptefoundry.registry.names import Reference
+from ptefoundry.registry.registry import Registry
 from ptefoundry.registry.store.file import FileStore
 from ptefoundry.registry.store.http import HttpStore
 from ptefoundry.registry.store.open import open_store
+from ptefoundry.registry.store.probe import Capabilities
 from ptefoundry.registry.store.s3 import S3Store
+from ptefoundry.registry.trust.seen import SeenRecords
 
 
 @pytest.fixture(autouse=True)
@@ -103,3 +110,20 @@ def test_loopback(host: str) -> None:
 @pytest.mark.parametrize("host", ["localhost.example", "10.0.0.1", "0.0.0.0", ""])
 def test_not_loopback(host: str) -> None:
     assert not is_loopback(host)
+
+
+def test_buckets_of_one_name_are_told_apart_by_their_endpoints(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A client must not take one's channels for old ones of the other."""
+    remembered: list[SeenRecords] = []
+    monkeypatch.setattr(resolving, "resolve", lambda *_, seen, **__: remembered.append(seen))
+    for endpoint in ("http://a.example", "http://b.example"):
+        store = open_store("s3://models", endpoint_url=endpoint)
+        capabilities = Capabilities(**{one.name: True for one in fields(Capabilities)})
+        access = Access(registry=Registry(store, capabilities), policy=None)
+        access.resolve(Reference("tiny", channel="stable"))
+    assert [one.registry for one in remembered] == [
+        "http://a.example s3://models/",
+        "http://b.example s3://models/",
+    ]
