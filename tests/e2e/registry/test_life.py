@@ -88,7 +88,8 @@ def test_show_says_what_a_device_needs(published: Published) -> None:
     assert [f"{item['backend']}/{item['adapter']}" for item in shown["variants"]] == ADAPTERS
     assert {item["foundation_size"] for item in shown["variants"]} == {402_944}
     assert [item["type"] for item in shown["attached"]] == [
-        "application/vnd.ptefoundry.measured.v1+json"
+        "application/vnd.cyclonedx+json",
+        "application/vnd.ptefoundry.measured.v1+json",
     ]
 
 
