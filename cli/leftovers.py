@@ -51,7 +51,8 @@ def _adapter_outputs(artifacts: Path) -> Iterator[Path]:
         "smoke/*/*",
     ):
         yield from _folders(artifacts, pattern)
-    yield from (path for path in artifacts.glob("link/*/*.pte") if path.is_file())
+    for pattern in ("adapters/fetched/*.sha256", "link/*/*.pte"):
+        yield from (path for path in artifacts.glob(pattern) if path.is_file())
 
 
 def _folders(artifacts: Path, pattern: str) -> Iterator[Path]:

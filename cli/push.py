@@ -103,13 +103,13 @@ def _warn_unsigned(packed: "PackedVersion") -> None:
 def _record(packed: "PackedVersion", folder: Path) -> "BuildRecord | None":
     """How the bundle was built: by the workspace that it is of, or as it was noted beside it."""
     from ptefoundry.registry.trust.build_record import record_build
-    from ptefoundry.registry.trust.kept_record import find_record
+    from ptefoundry.registry.trust.kept_record import find_record, with_fetched
     from ptefoundry.registry.trust.signed_content import files_of_packed
     from ptefoundry.workspace import Workspace
 
     version, found = files_of_packed(packed), workspace_params()
     if found is not None and Workspace(found[0]).bundle.resolve() == folder.resolve():
-        return record_build(*found, version)
+        return with_fetched(record_build(*found, version), packed.bundle)
     return find_record(folder, version)
 
 

@@ -28,6 +28,11 @@ class Workspace:
         return self.artifacts / "base" / "canonical"
 
     @property
+    def fetched_base(self) -> Path:
+        """The base as it was fetched."""
+        return self.artifacts / "base" / "fetched"
+
+    @property
     def runner(self) -> Path:
         """The installed C++ runner."""
         return self.artifacts / "runner"
@@ -44,6 +49,14 @@ class Workspace:
     def canonical_adapter(self, name: str) -> Path:
         """A converted adapter."""
         return self.artifacts / "adapters" / "canonical" / name
+
+
+def digest_file(fetched: Path) -> Path:
+    """Where the digest of a fetched base or adapter stands, beside it: hex and a newline.
+
+    Stages that need no more of it do not wait for its files to be there.
+    """
+    return fetched.with_name(f"{fetched.name}.sha256")
 
 
 def find_workspace(start: Path) -> Workspace:

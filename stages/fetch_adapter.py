@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 
 from ptefoundry.base.sources import ADAPTER_FILES, fetch
+from ptefoundry.files import write_text
 from ptefoundry.params import load_params
-from ptefoundry.workspace import cache_folder
+from ptefoundry.workspace import cache_folder, digest_file
 
 from .entry import start
 
@@ -17,7 +18,7 @@ def main() -> None:
     parser.add_argument("--into", type=Path, required=True)
     arguments = parser.parse_args()
     adapter = load_params(Path.cwd()).adapters[arguments.adapter]
-    fetch(
+    fetched = fetch(
         adapter.source,
         arguments.into,
         digest=adapter.digest,
@@ -26,6 +27,7 @@ def main() -> None:
         cache=cache_folder(),
         where=f"params.yaml: adapters.{arguments.adapter}.source",
     )
+    write_text(digest_file(arguments.into), f"{fetched.digest}\n")
 
 
 if __name__ == "__main__":

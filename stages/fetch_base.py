@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 
 from ptefoundry.base.sources import BASE_FILES, fetch
+from ptefoundry.files import write_text
 from ptefoundry.params import load_params
-from ptefoundry.workspace import cache_folder
+from ptefoundry.workspace import cache_folder, digest_file
 
 from .entry import start
 
@@ -16,7 +17,7 @@ def main() -> None:
     parser.add_argument("--into", type=Path, required=True)
     arguments = parser.parse_args()
     base = load_params(Path.cwd()).base
-    fetch(
+    fetched = fetch(
         base.source,
         arguments.into,
         digest=base.digest,
@@ -25,6 +26,7 @@ def main() -> None:
         cache=cache_folder(),
         where="params.yaml: base.source",
     )
+    write_text(digest_file(arguments.into), f"{fetched.digest}\n")
 
 
 if __name__ == "__main__":

@@ -16,14 +16,14 @@ from ptefoundry.bundle.manifest import (
     Variant,
 )
 from ptefoundry.bundle.weights import list_weights
-from ptefoundry.digest import hash_file
+from ptefoundry.digest import hash_file, parse_sha256
 from ptefoundry.errors import VerificationError
 from ptefoundry.files import assembled_folder, place, write_json
 from ptefoundry.lowering.build import BASE_PROGRAM
 from ptefoundry.lowering.foundation import FOUNDATION_FILE, load_foundation
 from ptefoundry.params import Params
 from ptefoundry.toolchain import package_versions
-from ptefoundry.workspace import BASE_VARIANT, Workspace
+from ptefoundry.workspace import BASE_VARIANT, Workspace, digest_file
 
 _BACKEND = "xnnpack"
 
@@ -44,9 +44,9 @@ def assemble_bundle(workspace: Workspace, params: Params, into: Path) -> None:
         }
         manifest = Manifest(
             name=params.bundle.name,
-            base=_origin(params.base.source, params.base.digest) | {"name": params.base.name},
+            base=_origin(params.base.source, workspace.fetched_base) | {"name": params.base.name},
             adapters={
-                name: _origin(adapter.source, adapter.digest)
+                name: _origin(adapter.source, workspace.fetched_adapter(name))
                 for name, adapter in sorted(params.adapters.items())
             },
             backends=_describe_backends(workspace, params),
@@ -118,8 +118,11 @@ def _measured(workspace: Workspace, variant: Variant, folder: Path) -> dict[str,
     return metrics
 
 
-def _origin(source: str, digest: str | None) -> dict[str, str]:
-    return {"source": source} | ({"digest": digest} if digest else {})
+def _origin(source: str, fetched: Path) -> dict[str, str]:
+    """Where something was fetched from, and the digest of what that was, pinned or not."""
+    path = digest_file(fetched)
+    digest = path.read_text().strip()
+    return {"source": source, "digest": parse_sha256(digest, where=str(path))}
 
 
 def _list_files(folder: Path) -> Iterator[FileEntry]:

@@ -46,9 +46,9 @@ class Facts:
     base: str
     """Name of the base."""
     base_digest: str | None = None
-    """sha256 in hex of the base's source, if it is pinned."""
+    """sha256 in hex of the base's files as they were fetched, if the bundle says it."""
     adapter_digest: str | None = None
-    """sha256 in hex of the adapter's source, if it is pinned."""
+    """sha256 in hex of the adapter's files as they were fetched, if the bundle says it."""
     foundation: str | None = None
     """`sha256:<hex>` of the weights that variants share; None where a backend has none."""
     foundation_size: int | None = None

@@ -31,6 +31,11 @@ def test_local_sources_are_dependencies_and_remote_ones_are_not(tmp_path: Path) 
     adapters = "{near: {source: 'file:../near'}, far: {source: 'hf:org/far@main'}}"
     stages = _stages(tmp_path, "file:models/base", adapters)
     assert stages["fetch-base"]["deps"] == ["models/base"]
+    digests = [
+        f"artifacts/{place}.sha256"
+        for place in ("base/fetched", "adapters/fetched/far", "adapters/fetched/near")
+    ]
+    assert stages["bundle"]["deps"][:3] == digests
     assert stages["fetch-adapter"]["foreach"] == {"near": "../near"}
     assert stages["fetch-remote-adapter"]["matrix"] == {"adapter": ["far"]}
     assert "deps" not in stages["fetch-remote-adapter"]

@@ -4,7 +4,7 @@
 which names the folder's content. A bundle that was changed since is not the one it is of.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,10 @@ def record_path(bundle: Path) -> Path:
 
 def keep_record(bundle: Path, record: BuildRecord) -> None:
     """Write the record of how a bundle was built; which version it becomes is left out."""
-    fields = asdict(record)
+    manifest = load_manifest(bundle)
+    fields = asdict(with_fetched(record, manifest))
     del fields["version"]
-    digest = load_manifest(bundle).digest
+    digest = manifest.digest
     write_json(record_path(bundle), {"format_version": _FORMAT, "bundle": digest, **fields})
 
 
@@ -61,6 +62,12 @@ def find_record(bundle: Path, version: VersionFiles) -> BuildRecord | None:
             git=None if git is None else GitState(**git),
             environment=dict(fields["environment"]),
         )
+
+
+def with_fetched(record: BuildRecord, bundle: Manifest) -> BuildRecord:
+    """A record with the digests of what was fetched, which params.yaml need not pin."""
+    described = describe_bundle(bundle, record.version)
+    return replace(record, base=described.base, adapters=described.adapters)
 
 
 def describe_bundle(bundle: Manifest, version: VersionFiles) -> BuildRecord:

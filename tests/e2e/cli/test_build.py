@@ -36,7 +36,7 @@ def test_without_terminal_each_stage_is_a_line(command_line: Any) -> None:
     done = command_line.run("build", "--only", "convert-base")
     lines = [line for line in done.stderr.splitlines() if " ran " in line]
     assert len(lines) == 2
-    assert re.fullmatch(r"fetch-base +ran +\d+\.\d s +11 B", lines[0])
+    assert re.fullmatch(r"fetch-base +ran +\d+\.\d s +22 B", lines[0])
     assert "\x1b" not in done.stderr
     assert re.match(r"2 ran, 0 from the cache, 0 unchanged in \d+\.\d s\n", done.stdout)
 

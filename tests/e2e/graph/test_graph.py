@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from ptefoundry.base.sources import content_digest
 from ptefoundry.digest import hash_file
 from ptefoundry.files import write_bytes, write_text
 from ptefoundry.registry.facts import runtime_fits
@@ -69,6 +70,20 @@ def test_metrics_are_shown_by_dvc(first_build: FirstBuild) -> None:
     assert shown["parity"]["equal_tokens"] > 0
     assert shown["parity"]["prefill_logits"] < 1e-2
     assert shown["decode_tok_s"] > 0
+
+
+def test_the_bundle_says_what_was_fetched_though_nothing_pins_it(first_build: FirstBuild) -> None:
+    workspace, _ = first_build
+    assert "digest" not in (workspace.root / "params.yaml").read_text()
+    artifacts = workspace.root / "artifacts"
+    packed = pack_bundle(artifacts / "bundle", version="1.0.0")
+    found = {one.facts.adapter: one.facts for one in packed.variants}
+    base = content_digest(artifacts / "base" / "fetched")
+    assert {facts.base_digest for facts in found.values()} == {base}
+    assert found["base"].adapter_digest is None
+    for name in ("red", "blue"):
+        adapter = artifacts / "adapters" / "fetched" / name
+        assert found[name].adapter_digest == content_digest(adapter)
 
 
 def test_the_bundle_can_be_packed_and_says_what_runs_it(first_build: FirstBuild) -> None:

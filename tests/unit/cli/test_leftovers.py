@@ -9,12 +9,14 @@ from ptefoundry.workspace import Workspace
 _GREEN = (
     "adapters/canonical/green",
     "adapters/fetched/green",
+    "adapters/fetched/green.sha256",
     "link/xnnpack/green.pte",
     "reference/green",
     "smoke/xnnpack/green",
 )
 _KEPT = (
     "adapters/fetched/red/adapter_config.json",
+    "adapters/fetched/red.sha256",
     "adapters/fetched/.red.tmp/part",
     "base/fetched/model.safetensors",
     "bundle/xnnpack/green.pte",

@@ -53,6 +53,8 @@ def main() -> None:
     if stage == "bundle":
         _write(into / "manifest.json", json.dumps(_MANIFEST))
         text = Path("artifacts/foundation/xnnpack/foundation.ptd").read_text().rstrip()
+    if stage.startswith("fetch"):
+        _write(into.with_name(f"{into.name}.sha256"), text)
     if into.suffix:
         _write(into, text)
         return
