@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ptefoundry.errors import ArtifactError, VerificationError
+from ptefoundry.errors import ArtifactError, ConflictError, VerificationError
 from ptefoundry.lowering.template import MAP_FILE, Recipe, Template, load_template, save_template
 from ptefoundry.workspace import cache_folder
 
@@ -46,19 +46,34 @@ class TemplateStore:
 
         Raises:
             ArtifactError: it is here, but damaged.
+            ConflictError: one of other bytes is here under its key.
         """
         key = template.map.recipe.key
-        folder = self.folder / key
-        if self.find(key) is None:
+        found = self.find(key)
+        if found is None:
             with self.scratch() as scratch:
                 save_template(template, scratch / key)
-                try:
-                    (scratch / key).rename(folder)
-                except OSError:
-                    # Another process has just put the same template there.
-                    if not folder.is_dir():
-                        raise
-        return folder
+                self._put(key, scratch)
+            found = self.find(key)
+        if found is None or _differing_part(found, template):
+            raise ConflictError(
+                f"{self.folder / key}: expected the template that was compiled here, found another "
+                "for the same toolchain and options; one of the two is altered, or their machines "
+                "compile differently: `ptefoundry template verify` tells which"
+            )
+        return self.folder / key
+
+    def _put(self, key: str, scratch: Path) -> None:
+        folder = self.folder / key
+        if folder.is_dir() and not (folder / MAP_FILE).exists():
+            # Templates are put here whole, so this is what somebody left of one.
+            folder.rename(scratch / "rest")
+        try:
+            (scratch / key).rename(folder)
+        except OSError:
+            # Another process has just put the same template there.
+            if not (folder / MAP_FILE).exists():
+                raise
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -93,13 +108,17 @@ def verify_template(template: Template, store: TemplateStore) -> None:
     with store.scratch() as scratch:
         compile_template(template.map.recipe, scratch / "template")
         fresh = load_template(scratch / "template")
-    for part in ("map", "program", "fixed"):
-        if getattr(fresh, part) != getattr(template, part):
-            raise VerificationError(
-                f"{template.where}: expected the {part} that a fresh compilation gives, found "
-                "another; the template is altered or of another toolchain, delete it and run "
-                "`ptefoundry build`"
-            )
+    if part := _differing_part(fresh, template):
+        raise VerificationError(
+            f"{template.where}: expected the {part} that a fresh compilation gives, found "
+            "another; the template is altered or of another toolchain, delete it and run "
+            "`ptefoundry build`"
+        )
+
+
+def _differing_part(one: Template, other: Template) -> str | None:
+    parts = ("map", "program", "fixed")
+    return next((part for part in parts if getattr(one, part) != getattr(other, part)), None)
 
 
 def obtain_template(recipe: Recipe, stores: Sequence[TemplateStore]) -> Template:
@@ -107,6 +126,7 @@ def obtain_template(recipe: Recipe, stores: Sequence[TemplateStore]) -> Template
 
     Raises:
         ArtifactError: a store has it, but damaged.
+        ConflictError: another process put one of other bytes there meanwhile.
         BuildError: it cannot be compiled.
     """
     for store in stores:

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from ptefoundry.errors import ArtifactError, VerificationError
+from ptefoundry.errors import ArtifactError, ConflictError, VerificationError
 from ptefoundry.lowering import compile as compiling
 from ptefoundry.lowering.store import TemplateStore, obtain_template, verify_template
 from ptefoundry.lowering.template import Template, load_template, save_template
 from ptefoundry.lowering.templates import build_templates
-from support.golden_template import TEMPLATES
+from support.golden_template import TEMPLATES, edit_map
 
 
 @pytest.fixture
@@ -45,11 +45,40 @@ def test_what_was_added_is_found(store: TemplateStore, template: Template) -> No
 def test_adding_what_another_process_adds_meanwhile(
     store: TemplateStore, template: Template, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    find, asked = TemplateStore.find, []
+
+    def find_nothing_at_first(store: TemplateStore, key: str) -> Template | None:
+        asked.append(key)
+        return find(store, key) if len(asked) > 1 else None
+
     store.add(template)
-    monkeypatch.setattr(TemplateStore, "find", lambda _self, _key: None)
+    monkeypatch.setattr(TemplateStore, "find", find_nothing_at_first)
     store.add(template)
+    assert len(asked) > 1
     assert list(store.keys()) == [template.map.recipe.key]
     assert [path.name for path in store.folder.iterdir()] == [template.map.recipe.key]
+
+
+def test_what_is_left_of_a_template_is_replaced(store: TemplateStore, template: Template) -> None:
+    folder = store.add(template)
+    for file in ("program.bin", "template.json"):
+        (folder / file).unlink()
+    assert store.find(folder.name) is None
+    assert store.add(template) == folder
+    found = store.find(folder.name)
+    assert found is not None
+    assert found.program == template.program
+    assert list(store.folder.iterdir()) == [folder]
+
+
+def test_another_template_under_the_same_key_is_refused(
+    store: TemplateStore, template: Template
+) -> None:
+    folder = store.add(template)
+    edit_map(folder, lambda content: content["slots"].reverse())
+    with pytest.raises(ConflictError, match="found another for the same toolchain"):
+        store.add(template)
+    assert load_template(folder).map.slots == template.map.slots[::-1]
 
 
 def test_the_first_store_that_has_it_gives_it(
