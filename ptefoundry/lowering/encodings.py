@@ -48,6 +48,30 @@ def key_prefix(name: str) -> str:
     return SCALES_PREFIX if match and match[3] == "scales" else ""
 
 
+def split_part(name: str) -> tuple[str, str] | None:
+    """The encoding that a tensor of integers and its scales share, and which of the two it is.
+
+    None for an encoding that makes one tensor.
+    """
+    match = _EMBEDDING.fullmatch(name) or _LINEAR.fullmatch(name)
+    return (name.removesuffix(f" {match[3]}"), match[3]) if match else None
+
+
+def encode_parts(tensors: RawTensors, name: str, shared: str) -> Iterator[dict[str, bytes]]:
+    """Integers and scales of a tensor in blocks, both at once: making them is what takes time.
+
+    Args:
+        tensors: file.
+        name: of a tensor in it.
+        shared: as `split_part` gives it.
+    """
+    if match := _EMBEDDING.fullmatch(f"{shared} weight"):
+        return _embedding_blocks(tensors, name, bits=int(match[1]), group=int(match[2]))
+    match = _LINEAR.fullmatch(f"{shared} weight")
+    assert match is not None
+    return _linear_blocks(tensors, name, bits=int(match[1]), group=int(match[2]))
+
+
 def embedding_encoding(bits: int, group: int, part: Part) -> str:
     """Name of the encoding of a part of a quantized embedding table."""
     return f"embedding {bits},{group} {part}"
@@ -81,27 +105,44 @@ def encode_embedding(
 
     Each row is quantized on its own, so blocks of rows give the bytes of the whole.
     """
-    from ptefoundry.model.embedding import QuantizedEmbedding, quantize_rows
-
-    rows, columns = tensors.tensors[name].shape
-    for block in _row_blocks(encode_fp32(tensors, name), rows, columns):
-        quantized = QuantizedEmbedding(bits, *quantize_rows(block, bits, group or columns))
-        data = quantized.weight if part == "weight" else quantized.scales
-        yield data.contiguous().numpy().tobytes()
+    return (block[part] for block in _embedding_blocks(tensors, name, bits=bits, group=group))
 
 
 def encode_linear(
     tensors: RawTensors, name: str, *, bits: int, group: int, part: str
 ) -> Iterator[bytes]:
     """Integers or scales of a linear, by the code that quantizes the model, block by block."""
+    return (block[part] for block in _linear_blocks(tensors, name, bits=bits, group=group))
+
+
+def _embedding_blocks(
+    tensors: RawTensors, name: str, *, bits: int, group: int
+) -> Iterator[dict[str, bytes]]:
+    from ptefoundry.model.embedding import QuantizedEmbedding, quantize_rows
+
+    rows, columns = tensors.tensors[name].shape
+    for block in _row_blocks(encode_fp32(tensors, name), rows, columns):
+        quantized = QuantizedEmbedding(bits, *quantize_rows(block, bits, group or columns))
+        yield {"weight": _stored(quantized.weight), "scales": _stored(quantized.scales)}
+
+
+def _linear_blocks(
+    tensors: RawTensors, name: str, *, bits: int, group: int
+) -> Iterator[dict[str, bytes]]:
     from ptefoundry.model.linear import pack_scales, pack_weight, quantize_weight
 
     scheme = LinearScheme(bits=bits, group=group)
     rows, columns = tensors.tensors[name].shape
     for block in _row_blocks(encode_fp32(tensors, name), rows, columns):
         values, scales = quantize_weight(block, scheme)
-        data = pack_weight(values, bits) if part == "weight" else pack_scales(scales, bits)
-        yield data.contiguous().numpy().tobytes()
+        yield {
+            "weight": _stored(pack_weight(values, bits)),
+            "scales": _stored(pack_scales(scales, bits)),
+        }
+
+
+def _stored(data: "torch.Tensor") -> bytes:
+    return bytes(data.contiguous().numpy().tobytes())
 
 
 def _row_blocks(pieces: Iterator[bytes], rows: int, columns: int) -> "Iterator[torch.Tensor]":

@@ -2,22 +2,20 @@
 
 No compiler is needed: a template's map tells the order of the keys, and the keys
 of delegated tensors are the sha256 of their bytes. So tensors are read twice, a
-piece at a time: for their digests, then for their bytes.
+piece at a time: for their digests, then for their bytes (`contents.py`).
 
 `foundation.json` beside it tells which key each tensor got; equal tensors share
 one, so the data file alone does not say that.
 """
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from pathlib import Path
 
 from ptefoundry.base.config import load_config
 from ptefoundry.errors import ArtifactError, CheckpointError
 from ptefoundry.files import atomic_writer, versioned_json, write_json
-from ptefoundry.lowering.encodings import find_encoding, key_prefix
+from ptefoundry.lowering.contents import open_contents
+from ptefoundry.lowering.encodings import key_prefix
 from ptefoundry.lowering.flat_tensor import DataKey, DataLayout, lay_out
 from ptefoundry.lowering.ptd import DataFile, read_ptd
 from ptefoundry.lowering.readback import check_foundation
@@ -61,7 +59,8 @@ class Foundation:
 def write_foundation(base: Path, template: Template, into: Path) -> None:
     """Write `foundation.ptd` and `foundation.json` of a canonical base into a folder.
 
-    Memory stays at some megabytes, whatever the size of the base.
+    Memory stays at some megabytes, whatever the size of the base. What is quantized takes its
+    size on the disk twice while this runs.
 
     Raises:
         CheckpointError: the base is damaged or not of the template's architecture, or
@@ -69,14 +68,17 @@ def write_foundation(base: Path, template: Template, into: Path) -> None:
         VerificationError: what was written does not read back as it must.
     """
     _check_architecture(base, template)
-    with open_tensors(base / "model.safetensors", CheckpointError) as tensors:
+    slots = {slot.name: slot for slot in template.map.slots if slot.kind != "adapter"}
+    with (
+        open_tensors(base / "model.safetensors", CheckpointError) as tensors,
+        open_contents(tensors, template, list(slots.values()), into) as contents,
+    ):
         _check_tensors(tensors, template)
-        slots = {slot.name: slot for slot in template.map.slots if slot.kind != "adapter"}
-        digests = _hash_slots(tensors, template, list(slots.values()))
+        digests = contents.digests()
         _check_packed_alike(tensors, template, slots, digests)
-        contents = {digest: slots[name] for name, digest in digests.items()}
+        by_digest = {digest: slots[name] for name, digest in digests.items()}
         segments = list(dict.fromkeys(digests[entry.slot] for entry in template.map.foundation))
-        layout = _lay_out(template, digests, segments, contents)
+        layout = _lay_out(template, digests, segments, by_digest)
         with (
             progress("foundation", sum(segment.size for segment in layout.segments)) as advance,
             atomic_writer(into / FOUNDATION_FILE, check=check_foundation) as file,
@@ -84,7 +86,7 @@ def write_foundation(base: Path, template: Template, into: Path) -> None:
             file.write(layout.head)
             for digest, segment in zip(segments, layout.segments, strict=True):
                 file.write(bytes(segment.offset - file.tell()))
-                for piece in _read_slot(tensors, template, contents[digest]):
+                for piece in contents.pieces(by_digest[digest]):
                     file.write(piece)
                     advance(len(piece))
     index = [
@@ -143,18 +145,6 @@ def _check_tensors(tensors: RawTensors, template: Template) -> None:
             )
 
 
-def _hash_slots(tensors: RawTensors, template: Template, slots: list[Slot]) -> dict[str, str]:
-    def digest(slot: Slot) -> str:
-        hasher = sha256()
-        for piece in _read_slot(tensors, template, slot):
-            hasher.update(piece)
-        return hasher.hexdigest()
-
-    # Hashing lets go of the interpreter's lock, and is all that takes time here.
-    with ThreadPoolExecutor() as pool:
-        return dict(zip((slot.name for slot in slots), pool.map(digest, slots), strict=True))
-
-
 def _check_packed_alike(
     tensors: RawTensors, template: Template, slots: dict[str, Slot], digests: dict[str, str]
 ) -> None:
@@ -182,16 +172,6 @@ def _check_packed_alike(
 
 def _is_scales(slot: Slot) -> bool:
     return bool(key_prefix(slot.encoding))
-
-
-def _read_slot(tensors: RawTensors, template: Template, slot: Slot) -> Iterator[bytes]:
-    if slot.kind == "fixed":
-        assert slot.data_at is not None
-        yield template.fixed[slot.data_at : slot.data_at + slot.size]
-    else:
-        encode = find_encoding(slot.encoding)
-        assert encode is not None  # the map was checked
-        yield from encode(tensors, slot.source)
 
 
 def _describe(entry: Entry, slot: Slot, digest: str) -> FoundationTensor:

@@ -24,7 +24,7 @@ from ptefoundry.lowering.foundation import load_foundation
 from ptefoundry.lowering.full_export import export_in_full
 from ptefoundry.lowering.ptd import read_ptd
 from ptefoundry.lowering.pte import read_pte
-from ptefoundry.lowering.template import template_name
+from ptefoundry.lowering.template import load_template, template_name
 from ptefoundry.model.eager import load_model
 from ptefoundry.model.linear import pack_scales, pack_weight, quantize_weight
 from ptefoundry.model.parity import load_answers, make_reference
@@ -278,6 +278,29 @@ def test_a_large_linear_is_encoded_in_pieces(tmp_path: Path) -> None:
     assert weight == 16384 * 4096 // 2
     assert scales == 16384 * 4096 // 32 * 2
     assert taken < 128 << 20  # half of the tensor
+
+
+def test_each_tensor_is_quantized_once(
+    built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[int] = []
+
+    def count(tensor: torch.Tensor, scheme: LinearScheme) -> tuple[torch.Tensor, torch.Tensor]:
+        rows.append(len(tensor))
+        return quantize_weight(tensor, scheme)
+
+    monkeypatch.setattr("ptefoundry.model.linear.quantize_weight", count)
+    build_foundation(built.base, built.root / "templates", tmp_path / "foundation")
+    tensors = load_foundation(tmp_path / "foundation").tensors
+    linears = {one.slot for one in tensors if one.encoding.startswith("linear ")}
+    shapes = load_template(built.root / "templates" / "base").map.slots
+    assert sum(rows) == sum(
+        slot.shape[0]
+        for slot in shapes
+        if slot.name in linears and slot.encoding.endswith(" weight")
+    )
+    for path in (built.root / "foundation").iterdir():
+        assert (tmp_path / "foundation" / path.name).read_bytes() == path.read_bytes()
 
 
 def test_linears_that_differ_in_scales_alone_are_refused(tmp_path: Path) -> None:
