@@ -7,11 +7,18 @@ from pathlib import Path
 from ptefoundry.adapter.canonical import load_adapter
 from ptefoundry.bundle.manifest import Variant, load_manifest
 from ptefoundry.errors import ConfigError, VerificationError
-from ptefoundry.lowering.build import build_adapter, shared_template
+from ptefoundry.lowering.build import (
+    BASE_PROGRAM,
+    build_adapter,
+    build_foundation,
+    shared_template,
+)
 from ptefoundry.lowering.compile import compile_template
+from ptefoundry.lowering.departures import find_departure
+from ptefoundry.lowering.foundation import FOUNDATION_FILE
 from ptefoundry.lowering.full_export import export_in_full
-from ptefoundry.lowering.template import Recipe, load_template
-from ptefoundry.params import Params
+from ptefoundry.lowering.template import Recipe, load_template, template_name
+from ptefoundry.params import XnnpackParams
 from ptefoundry.workspace import BASE_VARIANT, Workspace
 
 _LINKED = "xnnpack"
@@ -34,13 +41,16 @@ def find_variants(bundle: Path, adapters: tuple[str, ...]) -> list[Variant]:
     return [variant for variant in variants if not adapters or variant.adapter in adapters]
 
 
-def check_export(workspace: Workspace, params: Params, variant: Variant) -> None:
-    """Export a variant of the workspace's bundle in full and compare its files byte by byte.
+def check_export(workspace: Workspace, params: XnnpackParams, variant: Variant) -> str | None:
+    """Make a variant of the workspace's bundle anew and compare its files byte by byte.
 
-    An export of an adapter that was filled up with zeros would store equal ones once. For
-    such an adapter the template is compiled anew, and linked anew.
+    It is exported in full, and compared with its foundation. Where an export has other bytes
+    for what computes the same, its template is compiled anew instead, and linked anew.
 
     Takes seconds per layer, and the memory of the model several times over.
+
+    Returns:
+        Why it was linked and not exported; None if it was exported.
 
     Raises:
         VerificationError: the program or the foundation differs.
@@ -48,35 +58,50 @@ def check_export(workspace: Workspace, params: Params, variant: Variant) -> None
     adapter = None
     if variant.adapter != BASE_VARIANT:
         adapter = workspace.canonical_adapter(variant.adapter)
-        if params.backends.xnnpack.templates == "shared":
-            template = load_template(shared_template(workspace.artifacts / "compile" / _LINKED))
-            if load_adapter(adapter).modules != template.map.recipe.signature:
-                _check_padded(workspace, variant, adapter, template.map.recipe)
-                return
-    compiled = export_in_full(workspace.canonical_base, adapter, params.backends.xnnpack)
+    templates = workspace.artifacts / "compile" / _LINKED
+    modules = load_adapter(adapter).modules if adapter else {}
+    shared = adapter is not None and params.templates == "shared"
+    folder = shared_template(templates) if shared else templates / template_name(modules)
+    if shared and modules != load_template(folder).map.recipe.signature:
+        departure: str | None = "it was filled up with zeros, and an export stores equal ones once"
+    else:
+        departure = find_departure(workspace.artifacts / "foundation" / _LINKED, adapter)
     with tempfile.TemporaryDirectory(dir=workspace.artifacts, prefix=".", suffix=".tmp") as name:
-        exported = Path(name, "program"), Path(name, "foundation")
-        compiled.write_program(exported[0])
-        compiled.write_foundation(exported[1])
-        (foundation,) = variant.data
-        for linked, full in zip((variant.program, foundation), exported, strict=True):
-            _compare(workspace.bundle / linked, full)
+        if departure:
+            recipe = load_template(folder).map.recipe
+            _compare_linked(workspace, variant, adapter, recipe, Path(name))
+        else:
+            compiled = export_in_full(workspace.canonical_base, adapter, params)
+            compiled.write_program(Path(name, "program"))
+            compiled.write_foundation(Path(name, "foundation"))
+            (foundation,) = variant.data
+            _compare(workspace, variant.program, Path(name, "program"))
+            _compare(workspace, foundation, Path(name, "foundation"))
+    return departure
 
 
-def _check_padded(workspace: Workspace, variant: Variant, adapter: Path, recipe: Recipe) -> None:
-    foundation = workspace.artifacts / "foundation" / _LINKED
-    with tempfile.TemporaryDirectory(dir=workspace.artifacts, prefix=".", suffix=".tmp") as name:
-        compile_template(recipe, Path(name, "templates", "fresh"))
-        program = Path(name, "program")
-        build_adapter(adapter, Path(name, "templates"), foundation, program, shared=True)
-        _compare(workspace.bundle / variant.program, program)
+def _compare_linked(
+    workspace: Workspace, variant: Variant, adapter: Path | None, recipe: Recipe, scratch: Path
+) -> None:
+    templates, made = scratch / "templates", scratch / "foundation"
+    compile_template(recipe, templates / template_name(recipe.signature))
+    if adapter is None:
+        build_foundation(workspace.canonical_base, templates, made)
+        _compare(workspace, variant.program, made / BASE_PROGRAM)
+        (data,) = variant.data
+        _compare(workspace, data, made / FOUNDATION_FILE)
+    else:
+        foundation, program = workspace.artifacts / "foundation" / _LINKED, scratch / "program"
+        shared = load_adapter(adapter).modules != recipe.signature
+        build_adapter(adapter, templates, foundation, program, shared=shared)
+        _compare(workspace, variant.program, program)
 
 
-def _compare(linked: Path, full: Path) -> None:
-    if not filecmp.cmp(linked, full, shallow=False):
+def _compare(workspace: Workspace, name: str, anew: Path) -> None:
+    built = workspace.bundle / name
+    if not filecmp.cmp(built, anew, shallow=False):
         raise VerificationError(
-            f"{linked}: expected the {full.stat().st_size} bytes of an export in full, found "
-            f"{linked.stat().st_size} others; if the bundle is of the present params.yaml and "
-            "inputs (`ptefoundry plan`), and no two matrices of the adapter are equal (these are "
-            "stored once by an export, and per use by linking), please report it"
+            f"{built}: expected the {anew.stat().st_size} bytes that it has when it is made anew, "
+            f"found {built.stat().st_size} others; if the bundle is of the present params.yaml "
+            "and inputs (`ptefoundry plan`), please report it"
         )

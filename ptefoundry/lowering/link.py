@@ -7,9 +7,9 @@ bytes and a hash of each matrix.
 
 Equal matrices of an adapter, such as an untrained `lora_b` in every layer, have
 one key; it then stands several times in the program's table, each time with its
-bytes, and the runtime takes the first. A full export would store them once; in
-every other case the bytes are those of a full export, but for the numbers of
-norms of a base that are equal.
+bytes, and the runtime takes the first. A full export would store them once, and
+zeros without what `mark_zeros` says of their shape; in every other case the bytes
+are those of a full export, but for the numbers of norms of a base that are equal.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from ptefoundry.errors import AdapterError, ArtifactError, VerificationError
 from ptefoundry.files import atomic_writer
 from ptefoundry.lowering.encodings import encode_fp32
 from ptefoundry.lowering.foundation import Foundation
-from ptefoundry.lowering.padding import pad_matrix, unpadded_shape
+from ptefoundry.lowering.padding import mark_zeros, pad_matrix, unpadded_shape
 from ptefoundry.lowering.readback import check_program
 from ptefoundry.lowering.template import Slot, Template, stored_ranges
 from ptefoundry.raw_tensors import RawTensors, open_tensors
@@ -132,7 +132,8 @@ class Linker:
         for slot in slots.values():
             shape = shapes[slot.source]
             data = b"".join(encode_fp32(tensors, slot.source)) if shape else b""
-            key = self._fill_slot(slot, pad_matrix(data, shape, slot.shape))
+            padded = pad_matrix(data, shape, slot.shape)
+            key = self._fill_slot(slot, mark_zeros(padded, slot.shape))
             _check_same_shape(tensors.path, slot, filled.setdefault(key, slot))
 
     def _fill_slot(self, slot: Slot, data: bytes) -> str:

@@ -4,9 +4,10 @@ Zero rows of A and zero columns of B add nothing to x@A^T@B^T, so a program for
 higher ranks or for more linears computes the same adapter, at the cost of what it
 stores and multiplies.
 
-The runtime keeps packed matrices by their bytes and not by their shape. So a matrix
-of nothing but zeros has its number of rows in the signs of its first zeros, and
-differs from those of as many elements but other rows.
+The runtime keeps packed matrices by their bytes and not by their shape, for all
+programs in memory. So a matrix of nothing but zeros, an untrained one too, has its
+number of rows in the signs of its first zeros, and differs from those of as many
+elements but other rows.
 """
 
 from collections.abc import Mapping
@@ -45,13 +46,30 @@ def pad_matrix(data: bytes, shape: tuple[int, int] | None, into: tuple[int, ...]
     rows, columns = into
     row_bytes = columns * _FP32_BYTES
     if shape is None:
-        return _zeros(rows, columns)
+        return bytes(rows * row_bytes)
     own = shape[1] * _FP32_BYTES
     zeros = bytes(row_bytes - own)
     padded = b"".join(data[at : at + own] + zeros for at in range(0, len(data), own))
     return padded + bytes((rows - shape[0]) * row_bytes)
 
 
-def _zeros(rows: int, columns: int) -> bytes:
-    signs = (_MINUS_ZERO if digit == "1" else bytes(_FP32_BYTES) for digit in reversed(f"{rows:b}"))
-    return b"".join(signs).ljust(rows * columns * _FP32_BYTES, b"\x00")
+def is_zeros(data: bytes) -> bool:
+    """Whether an fp32 matrix has nothing but zeros, of any sign."""
+    # Ends at the first byte that no zero has; what it lets pass is looked at by place.
+    return not data.strip(_MINUS_ZERO) and not any(
+        data[at::_FP32_BYTES].strip(b"\x00") for at in range(_FP32_BYTES - 1)
+    )
+
+
+def mark_zeros(data: bytes, shape: tuple[int, ...]) -> bytes:
+    """The same matrix, if it has nothing but zeros with its number of rows in their signs.
+
+    Args:
+        data: fp32, row by row.
+        shape: rows and columns.
+    """
+    if not is_zeros(data):
+        return data
+    digits = reversed(f"{shape[0]:b}")
+    signs = (_MINUS_ZERO if digit == "1" else bytes(_FP32_BYTES) for digit in digits)
+    return b"".join(signs).ljust(len(data), b"\x00")

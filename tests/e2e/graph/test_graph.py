@@ -148,6 +148,7 @@ def test_verify_compares_linked_programs_with_full_exports(make_workspace: MakeW
     code, output = workspace.run("ptefoundry", "verify", "--relink", "--adapter", "red")
     assert (code, output.splitlines()[0]) == (0, "every file is as the manifest says"), output
     assert "xnnpack/red.pte: made anew it has the same bytes" in output
+    assert "instead of exported" not in output
     bundle = workspace.root / "artifacts/bundle"
     programs = {name: bundle / f"xnnpack/{name}.pte" for name in ("red", "blue")}
     manifest = (bundle / "manifest.json").read_text()
@@ -174,6 +175,7 @@ def test_adapters_of_two_kinds_share_a_template_where_asked_to(
     code, output = workspace.run("ptefoundry", "verify", "--relink", "--adapter", "red")
     assert code == 0, output
     assert "xnnpack/red.pte: made anew it has the same bytes" in output
+    assert "instead of exported: it was filled up with zeros" in output
     metrics = workspace.root / "artifacts/smoke/xnnpack/red/metrics.json"
     assert json.loads(metrics.read_text())["parity"]["equal_tokens"] > 0
 

@@ -19,6 +19,8 @@ from ptefoundry.adapter.convert import convert_adapter
 from ptefoundry.adapter.signatures import merge_signatures
 from ptefoundry.base.config import load_config
 from ptefoundry.base.convert import convert_base
+from ptefoundry.bundle.manifest import Variant
+from ptefoundry.bundle.relink import check_export
 from ptefoundry.lowering import xnnpack
 from ptefoundry.lowering.build import build_adapter, build_foundation
 from ptefoundry.lowering.compile import compile_template, make_recipe
@@ -27,6 +29,7 @@ from ptefoundry.lowering.ptd import read_ptd
 from ptefoundry.lowering.pte import read_pte
 from ptefoundry.lowering.template import load_template, template_name
 from ptefoundry.params import XnnpackParams
+from ptefoundry.workspace import Workspace
 from support.golden_template import TEMPLATES
 from support.tiny_models import save_tiny_adapter, save_tiny_base
 
@@ -171,7 +174,8 @@ def test_metadata_says_what_a_runner_needs(built: Built) -> None:
     assert constants["use_kv_cache"] == (True,)
 
 
-def test_untrained_adapter_computes_what_the_base_does(built: Built) -> None:
+@pytest.fixture(scope="module")
+def untrained(built: Built) -> Path:
     """Its lora_b are all zero: many slots of equal bytes, so keys that stand several times."""
     from safetensors.torch import load_file, save_file
 
@@ -183,13 +187,45 @@ def test_untrained_adapter_computes_what_the_base_does(built: Built) -> None:
         for name, tensor in tensors.items()
     }
     save_file(zeros, folder / TENSORS_FILE)
-    program = built.root / "zero.pte"
-    build_adapter(folder, built.templates, built.foundation_folder, program)
+    return folder
+
+
+def test_untrained_adapter_computes_what_the_base_does(
+    built: Built, untrained: Path, tmp_path: Path
+) -> None:
+    program = tmp_path / "zero.pte"
+    build_adapter(untrained, built.templates, built.foundation_folder, program)
     keys = [entry.key for entry in read_pte(program).entries]
     assert len(set(keys)) < len(keys)
     calls = [[5, 17, 9, 200, 31], [7], [8]]
     expected = runtime_logits(built.base_program, built.foundation, calls)
     assert torch.equal(runtime_logits(program, built.foundation, calls), expected)
+
+
+def test_a_program_that_no_export_gives_is_verified_with_a_fresh_template(
+    built: Built, untrained: Path, tmp_path: Path
+) -> None:
+    workspace = Workspace(tmp_path)
+    adapter = workspace.canonical_adapter("zero")
+    artifacts, bundled = workspace.artifacts, workspace.bundle / "xnnpack"
+    for source, target in {
+        untrained: adapter,
+        built.base: workspace.canonical_base,
+        built.templates: artifacts / "compile/xnnpack",
+        built.foundation_folder: artifacts / "foundation/xnnpack",
+    }.items():
+        shutil.copytree(source, target)
+    build_adapter(adapter, built.templates, built.foundation_folder, bundled / "zero.pte")
+    variant = Variant(
+        backend="xnnpack",
+        adapter="zero",
+        program="xnnpack/zero.pte",
+        data=("xnnpack/foundation.ptd",),
+        method="forward",
+    )
+    reason = check_export(workspace, PARAMS, variant)
+    assert reason is not None
+    assert "lora_b has zeros only, and linking marks them with their shape" in reason
 
 
 def test_an_adapter_in_a_larger_template_computes_the_same(built: Built, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from ptefoundry.errors import AdapterError, ArtifactError, CheckpointError, Veri
 from ptefoundry.lowering.build import build_adapter, build_foundation
 from ptefoundry.lowering.foundation import load_foundation
 from ptefoundry.lowering.link import Linker
+from ptefoundry.lowering.padding import is_zeros
 from ptefoundry.lowering.ptd import read_ptd
 from ptefoundry.lowering.pte import read_pte
 from ptefoundry.lowering.template import load_template, template_name
@@ -113,11 +114,27 @@ def test_equal_matrices_of_other_shapes_are_refused(built: Path, tmp_path: Path)
     tensors = golden.adapter_tensors()
     for name in (f"{WQ}.lora_a", f"{WQ}.lora_b"):
         dtype, shape, data = tensors[name]
-        tensors[name] = dtype, shape, bytes(len(data))
+        tensors[name] = dtype, shape, b"\1" * len(data)
     adapter = golden.write_adapter(tmp_path / "red", tensors)
     with pytest.raises(AdapterError, match=r"wq\.lora_b: .*wq\.lora_a, \[8, 16\] instead of"):
         _link(ADAPTER, built, adapter, tmp_path / "red.pte")
     assert not (tmp_path / "red.pte").exists()
+
+
+def test_zeros_of_other_shapes_get_other_keys(built: Path, tmp_path: Path) -> None:
+    """In one adapter, and in two that may be in memory together."""
+    tensors = golden.adapter_tensors()
+    names = (f"{WQ}.lora_a", f"{WQ}.lora_b")
+    for name in names:
+        dtype, shape, data = tensors[name]
+        tensors[name] = dtype, shape, bytes(len(data))
+    adapter = golden.write_adapter(tmp_path / "red", tensors)
+    _link(ADAPTER, built, adapter, tmp_path / "red.pte")
+    sizes = {len(tensors[name][2]) for name in names}
+    assert sizes == {512}
+    zeros = [e for e in read_pte(tmp_path / "red.pte").entries if is_zeros(bytes(e.blob.data))]
+    assert [entry.size for entry in zeros] == [512, 512]
+    assert len({entry.key for entry in zeros}) == 2
 
 
 def test_narrow_floats_become_fp32(tmp_path: Path) -> None:

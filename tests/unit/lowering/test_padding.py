@@ -11,7 +11,7 @@ from ptefoundry.errors import AdapterError, ArtifactError
 from ptefoundry.lowering.build import build_adapter, build_foundation
 from ptefoundry.lowering.foundation import load_foundation
 from ptefoundry.lowering.link import Linker
-from ptefoundry.lowering.padding import pad_matrix
+from ptefoundry.lowering.padding import is_zeros, mark_zeros, pad_matrix
 from ptefoundry.lowering.template import load_template
 from support import golden_template as golden
 from support.golden_template import TEMPLATES, W2, WQ
@@ -40,11 +40,23 @@ def test_padding_puts_a_matrix_into_the_corner_of_zeros() -> None:
     assert pad_matrix(data, (2, 3), (2, 3)) == data
 
 
-def test_matrices_of_zeros_differ_with_their_shapes() -> None:
-    filled = {shape: pad_matrix(b"", None, shape) for shape in ((2, 6), (6, 2), (12, 1), (1, 12))}
-    assert len(set(filled.values())) == len(filled)
-    for data in filled.values():
-        assert struct.unpack("<12f", data) == (0,) * 12
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+def test_matrices_of_zeros_differ_with_their_shapes(zero: float) -> None:
+    data = struct.pack("<12f", *[zero] * 12)
+    shapes = ((2, 6), (6, 2), (12, 1), (1, 12), (3, 4))
+    marked = {shape: mark_zeros(data, shape) for shape in shapes}
+    assert len({*marked.values(), bytes(48)}) == len(shapes) + 1
+    for one in marked.values():
+        assert struct.unpack("<12f", one) == (0,) * 12
+
+
+def test_other_matrices_are_not_marked() -> None:
+    tiny = struct.unpack("<f", b"\x80\0\0\0")[0]  # of bytes that zeros have, elsewhere
+    for number in (1.0, tiny):
+        for at in (0, 5, 11):
+            data = struct.pack("<12f", *[0.0] * at, number, *[-0.0] * (11 - at))
+            assert not is_zeros(data)
+            assert mark_zeros(data, (3, 4)) == data
 
 
 def test_a_smaller_adapter_is_filled_up_with_zeros(built: Path, tmp_path: Path) -> None:
