@@ -21,6 +21,7 @@ from ptefoundry.errors import AdapterError, ArtifactError, VerificationError
 from ptefoundry.files import atomic_writer
 from ptefoundry.lowering.encodings import encode_fp32
 from ptefoundry.lowering.foundation import Foundation
+from ptefoundry.lowering.numbering import check_numbering
 from ptefoundry.lowering.padding import mark_zeros, pad_matrix, unpadded_shape
 from ptefoundry.lowering.readback import check_program
 from ptefoundry.lowering.template import Slot, Template, stored_ranges
@@ -48,6 +49,7 @@ class Linker:
         self._is_parsed = False
         self._check_placeholders()
         self._fill_from_foundation()
+        check_numbering(template)
 
     def link(self, adapter: CanonicalAdapter | None, into: Path, *, pad: bool = False) -> None:
         """Write the program of an adapter, or of the base alone, and read it back.

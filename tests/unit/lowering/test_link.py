@@ -274,6 +274,38 @@ def _swap_keys(content: dict[str, Any]) -> None:
     one["key"], other["key"] = other["key"], one["key"]
 
 
+def _swap_sources(content: dict[str, Any]) -> None:
+    one, other = _twins(content)
+    one["source"], other["source"] = other["source"], one["source"]
+
+
+def _swap_names(content: dict[str, Any]) -> None:
+    one, other = _twins(content)
+    for field in ("name", "source"):
+        one[field], other[field] = other[field], one[field]
+
+
+def _swap_all_but_names(content: dict[str, Any]) -> None:
+    one, other = _twins(content)
+    for field in ("key", "places", "data_at"):
+        one[field], other[field] = other[field], one[field]
+
+
+def _twins(content: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Slots of an adapter that have one shape; here two of as many elements are made so."""
+    one, other = (slot for slot in content["slots"] if slot["name"].startswith(f"{WQ}.lora"))
+    other["shape"] = one["shape"]
+    return one, other
+
+
+def _swap_base_sources(content: dict[str, Any]) -> None:
+    wk, wv = (
+        next(slot for slot in content["slots"] if slot["name"].endswith(name))
+        for name in ("wk.weight", "wv.weight")
+    )
+    wk["source"], wv["source"] = wv["source"], wk["source"]
+
+
 def _drop_place(content: dict[str, Any]) -> None:
     _slot(content, "adapter")["places"].pop()
 
@@ -290,6 +322,10 @@ def _drop_base_slot(content: dict[str, Any]) -> None:
         (_move_place, "expected its placeholder's key at byte"),
         (_place_outside, "expected its placeholder's key at byte"),
         (_swap_keys, "expected its placeholder's key at byte"),
+        (_swap_sources, "slots: expected those of its signature in their order"),
+        (_swap_names, "slots: expected those of its signature in their order"),
+        (_swap_all_but_names, "lora_a: expected the key of placeholder"),
+        (_swap_base_sources, "wk.weight: expected the tensor of its name"),
         (_drop_base_slot, "expected None bytes"),
     ],
 )
