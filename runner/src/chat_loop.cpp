@@ -8,11 +8,14 @@
 namespace ptefoundry {
 namespace {
 
-constexpr char kAdapter[] = "/adapter ";
 constexpr char kClear[] = " --clear";
+constexpr char kBlanks[] = " \t\r";
 
-bool starts_with(const std::string& text, const std::string& start) {
-  return text.compare(0, start.size(), start) == 0;
+std::string trim(const std::string& text) {
+  const size_t start = text.find_first_not_of(kBlanks);
+  return start == std::string::npos
+             ? ""
+             : text.substr(start, text.find_last_not_of(kBlanks) + 1 - start);
 }
 
 bool ends_with(const std::string& text, const std::string& end) {
@@ -41,22 +44,38 @@ class ChatLoop {
     return choice ? conversation_.name() + "> " : "> ";
   }
 
-  Status follow(const std::string& line) {
-    if (line == "/reset" || line == "/clear") {
-      conversation_.clear();
-      return Done{};
+  // False once the chat is to end.
+  Result<bool> follow(const std::string& line) {
+    if (line.empty() || line.front() != '/') {
+      RETURN_IF_FAILED(line.empty() ? Status(Done{}) : answer(line));
+      return true;
     }
-    if (line == "/adapters") {
-      list();
-      return Done{};
+    if (line.compare(0, 2, "//") == 0) {
+      RETURN_IF_FAILED(answer(line.substr(1)));
+      return true;
     }
-    if (starts_with(line, kAdapter)) {
-      return switch_to(line.substr(sizeof(kAdapter) - 1));
-    }
-    return line.empty() ? Status(Done{}) : answer(line);
+    return obey(trim(line));
   }
 
  private:
+  Result<bool> obey(const std::string& line) {
+    const std::string command = line.substr(0, line.find_first_of(kBlanks));
+    const std::string rest = trim(line.substr(command.size()));
+    if (command == "/adapter" && !rest.empty()) {
+      RETURN_IF_FAILED(switch_to(rest));
+    } else if (line == "/adapter" || line == "/adapters") {
+      list();
+    } else if (line == "/clear" || line == "/reset") {
+      conversation_.clear();
+    } else if (line != "/exit") {
+      return Failure{
+          "there is no command '" + line +
+          "'; there are /adapter NAME [--clear], /adapters, /clear and /exit, "
+          "and // sends a message that begins with a slash"};
+    }
+    return line != "/exit";
+  }
+
   void list() {
     for (const ProgramSlot& slot : runner_.programs().slots()) {
       notes_ << (slot.name == conversation_.name() ? "* " : "  ") << slot.name
@@ -67,7 +86,7 @@ class ChatLoop {
   Status switch_to(std::string name) {
     const bool clear = ends_with(name, kClear);
     if (clear) {
-      name.resize(name.size() - (sizeof(kClear) - 1));
+      name = trim(name.substr(0, name.size() - (sizeof(kClear) - 1)));
     }
     ASSIGN_OR_RETURN(const Switch made, conversation_.switch_to(name, !clear));
     if (!quiet_) {
@@ -103,13 +122,12 @@ Status run_chat(Runner& runner, const Options& options, std::istream& in,
   int refused = 0;
   std::string line;
   while (notes << loop.prompt() << std::flush, std::getline(in, line)) {
-    if (line == "/exit") {
-      break;
-    }
-    const Status followed = loop.follow(line);
+    const Result<bool> followed = loop.follow(line);
     if (!followed.ok()) {
       ++refused;
       notes << followed.failure().message << "; /clear starts anew\n";
+    } else if (!followed.value()) {
+      break;
     }
   }
   if (refused > 0) {

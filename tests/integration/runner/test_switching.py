@@ -115,3 +115,34 @@ def test_an_adapter_that_cannot_be_loaded_changes_nothing(
     assert done.returncode == 1
     assert f"{cut}: the header promises " in done.stderr
     assert done.stdout == "".join(f"{answer}\n" for answer in expected)
+
+
+def test_commands_are_not_messages(
+    runner: Runner, base: TinyProgram, tokenizer: Tokenizer, arguments: list[str | Path]
+) -> None:
+    talk = Talk(tokenizer)
+    expected = [talk.ask(base, "hi"), talk.ask(base, "/path")]
+    lists, typos = ("/adapter", "/adapter "), ("/adaptor adapter", "/clearly")
+    lines = ("hi", *lists, *typos, "//path", "/exit ", "so")
+    done = runner.run(*arguments, stdin="".join(f"{line}\n" for line in lines))
+    assert done.returncode == 1
+    assert done.stdout == "".join(f"{answer}\n" for answer in expected)
+    assert done.stderr.count("* base\n  adapter (not loaded)\n") == 2
+    for command in typos:
+        assert f"there is no command '{command}'; there are /adapter NAME" in done.stderr
+    assert "error: 2 lines were refused" in done.stderr
+
+
+def test_blanks_around_a_name_do_not_matter(
+    runner: Runner,
+    base: TinyProgram,
+    adapter: TinyProgram,
+    tokenizer: Tokenizer,
+    arguments: list[str | Path],
+) -> None:
+    expected = [Talk(tokenizer).ask(base, "hi"), Talk(tokenizer).ask(adapter, "and")]
+    done = runner.run(
+        *(*arguments, "--quiet"), stdin="hi\n/adapter  adapter  --clear \nand\n/adapter base \n"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "".join(f"{answer}\n" for answer in expected)
