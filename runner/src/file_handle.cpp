@@ -22,6 +22,19 @@ FileHandle::~FileHandle() {
   }
 }
 
+std::string path_of(const FileHandle& file, const std::string& path) {
+#ifdef __linux__
+  const std::string own =
+      "/proc/self/fd/" + std::to_string(file.descriptor());
+  if (access(own.c_str(), R_OK) == 0) {
+    return own;
+  }
+#else
+  (void)file;
+#endif
+  return path;
+}
+
 bool FileStamp::operator==(const FileStamp& other) const {
   return device == other.device && inode == other.inode && size == other.size &&
          modified_ns == other.modified_ns && changed_ns == other.changed_ns;

@@ -30,6 +30,11 @@ class FileHandle {
   int descriptor_ = -1;
 };
 
+// A path that leads to an open file for as long as it is open, even if `path`,
+// where it was found, no longer does. Where the system has no such paths it is
+// `path`.
+std::string path_of(const FileHandle& file, const std::string& path);
+
 // What the file system says about a file; any write to the file changes it.
 struct FileStamp {
   uint64_t device;

@@ -57,7 +57,10 @@ Status Runner::find_packed_weights(const OnNote& on_note) {
                    open_packed_cache(options_.packed_cache, options_.data_files,
                                      pack, on_note));
   if (packed_cache_.file.has_value()) {
-    options_.load.packed_file = packed_cache_.file->path;
+    // The backend opens it anew whenever no program is in memory. If another
+    // process had removed it meanwhile, it would make one that nobody sealed.
+    options_.load.packed_file =
+        path_of(packed_cache_.file->lock, packed_cache_.file->path);
   }
   return Done{};
 }
