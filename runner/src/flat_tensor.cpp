@@ -1,8 +1,8 @@
 #include "flat_tensor.h"
 
-#include <cstring>
-#include <optional>
 #include <vector>
+
+#include "flatbuffer.h"
 
 namespace ptefoundry {
 namespace {
@@ -15,88 +15,6 @@ enum LayoutField { kScalarType, kSizes, kDimOrder };
 
 // Element types that the runtime knows the size of are numbered below this.
 constexpr int8_t kScalarTypes = 30;
-
-// Reads little-endian values of a flatbuffer; whatever lies outside of it makes
-// the whole buffer unsound, once and for all.
-class Reader {
- public:
-  explicit Reader(std::string_view bytes) : bytes_(bytes) {}
-
-  bool sound() const { return sound_; }
-  void require(bool condition) { sound_ = sound_ && condition; }
-
-  template <typename T>
-  T read(uint64_t offset) {
-    T value{};
-    require(offset <= bytes_.size() && sizeof(T) <= bytes_.size() - offset);
-    if (sound_) {
-      std::memcpy(&value, bytes_.data() + offset, sizeof(T));
-    }
-    return value;
-  }
-
-  // Where an offset stored at `offset` points to.
-  uint64_t follow(uint64_t offset) { return offset + read<uint32_t>(offset); }
-
- private:
-  std::string_view bytes_;
-  bool sound_ = true;
-};
-
-// Some elements of one size, as a table's field holds them.
-struct Vector {
-  uint64_t start = 0;
-  uint32_t count = 0;
-};
-
-class Table {
- public:
-  Table(Reader& reader, uint64_t start)
-      : reader_(reader),
-        start_(start),
-        vtable_(start - static_cast<int64_t>(reader.read<int32_t>(start))) {
-    vtable_bytes_ = reader.read<uint16_t>(vtable_);
-    table_bytes_ = reader.read<uint16_t>(vtable_ + 2);
-  }
-
-  // Position of a field; empty if it has its default value.
-  std::optional<uint64_t> field(int number, uint64_t bytes) {
-    const uint64_t entry = 4 + 2 * static_cast<uint64_t>(number);
-    if (entry + 2 > vtable_bytes_) {
-      return std::nullopt;
-    }
-    const auto offset = reader_.read<uint16_t>(vtable_ + entry);
-    reader_.require(offset == 0 || offset + bytes <= table_bytes_);
-    return offset == 0 ? std::nullopt : std::optional(start_ + offset);
-  }
-
-  template <typename T>
-  T value(int number) {
-    const auto position = field(number, sizeof(T));
-    return position.has_value() ? reader_.read<T>(*position) : T{};
-  }
-
-  Vector vector(int number, uint64_t element_bytes) {
-    const auto position = field(number, sizeof(uint32_t));
-    if (!position.has_value()) {
-      return {};
-    }
-    const uint64_t start = reader_.follow(*position);
-    const Vector vector = {start + 4, reader_.read<uint32_t>(start)};
-    if (vector.count > 0) {
-      // The last byte of the last element; also bounds every loop over them.
-      reader_.read<uint8_t>(vector.start + vector.count * element_bytes - 1);
-    }
-    return reader_.sound() ? vector : Vector{};
-  }
-
- private:
-  Reader& reader_;
-  uint64_t start_;
-  uint64_t vtable_;
-  uint64_t vtable_bytes_;
-  uint64_t table_bytes_;
-};
 
 void check_layout(Reader& reader, Table layout, uint64_t segment_bytes) {
   const auto type = layout.value<int8_t>(kScalarType);

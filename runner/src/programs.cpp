@@ -27,6 +27,7 @@ Result<LoadedProgram*> Programs::get(const std::string& name) {
 Status Programs::load(size_t index) {
   ProgramSlot& slot = slots_[index];
   const auto start = std::chrono::steady_clock::now();
+  ASSIGN_OR_RETURN(WeightShapes weights, read_weights(slot));
   ASSIGN_OR_RETURN(auto program,
                    Program::load(slot.path, data_files_, options_));
   const std::chrono::duration<double> elapsed =
@@ -34,8 +35,23 @@ Status Programs::load(size_t index) {
   std::vector<int64_t> eos_ids = program->info().eos_ids;
   eos_ids.insert(eos_ids.end(), eos_ids_.begin(), eos_ids_.end());
   slot.loaded = std::make_unique<LoadedProgram>(
-      std::move(program), std::move(eos_ids), elapsed.count());
+      std::move(program), std::move(weights), std::move(eos_ids),
+      elapsed.count());
   return Done{};
+}
+
+Result<WeightShapes> Programs::read_weights(const ProgramSlot& slot) const {
+  if (!options_.weight_cache) {
+    return WeightShapes();
+  }
+  ASSIGN_OR_RETURN(WeightShapes weights, read_weight_shapes(slot.path));
+  for (const ProgramSlot& other : slots_) {
+    if (other.loaded != nullptr) {
+      RETURN_IF_FAILED(check_shapes(slot.path, weights, other.name,
+                                    other.loaded->weights));
+    }
+  }
+  return weights;
 }
 
 Status Programs::unload(const std::string& name) {

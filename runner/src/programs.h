@@ -10,19 +10,22 @@
 #include "memory_use.h"
 #include "program.h"
 #include "result.h"
+#include "weight_shapes.h"
 
 namespace ptefoundry {
 
 struct LoadedProgram {
-  LoadedProgram(std::unique_ptr<Program> program, std::vector<int64_t> eos_ids,
-                double load_s)
+  LoadedProgram(std::unique_ptr<Program> program, WeightShapes weights,
+                std::vector<int64_t> eos_ids, double load_s)
       : program(std::move(program)),
+        weights(std::move(weights)),
         history(*this->program),
         eos_ids(std::move(eos_ids)),
         load_s(load_s),
         after_load(read_memory_use()) {}
 
   std::unique_ptr<Program> program;
+  WeightShapes weights;          // empty without a weight cache
   History history;               // for conversations that go on
   std::vector<int64_t> eos_ids;  // of the program and of the chat template
   double load_s;
@@ -62,6 +65,9 @@ class Programs {
 
  private:
   Result<ProgramSlot*> find(const std::string& name);
+  // The weights of a program, none of which may be mistaken for one of another
+  // shape that is in memory.
+  Result<WeightShapes> read_weights(const ProgramSlot& slot) const;
 
   std::vector<std::string> data_files_;
   LoadOptions options_;

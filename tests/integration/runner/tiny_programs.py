@@ -16,6 +16,7 @@ VOCAB = 512
 CONTEXT = 128
 CHUNK = 16
 """Most tokens of one forward call."""
+N_HEADS, N_KV_HEADS = 4, 2
 
 CONSTANTS: dict[str, Any] = {
     "get_max_seq_len": CHUNK,
@@ -70,9 +71,14 @@ class Recipe:
     """What differs between the programs of the tests."""
 
     lora: bool = False
+    rank: int = 4
+    targets: tuple[str, ...] = ("q_proj", "v_proj", "down_proj")
+    trained: bool = True
     custom_ops: bool = True
     full_logits: bool = False
     layers: int = 2
+    dim: int = 64
+    hidden_dim: int = 128
 
 
 def build_model(recipe: Recipe) -> nn.Module:
@@ -81,14 +87,14 @@ def build_model(recipe: Recipe) -> nn.Module:
     from executorch.examples.models.llama.model_args import ModelArgs
     from executorch.examples.models.llama.source_transformation import custom_kv_cache, sdpa
 
-    lora = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj", "down_proj"]}
+    lora = {"r": recipe.rank, "lora_alpha": 8, "target_modules": list(recipe.targets)}
     model = construct_transformer(
         ModelArgs(
-            dim=64,
+            dim=recipe.dim,
             n_layers=recipe.layers,
-            n_heads=4,
-            n_kv_heads=2,
-            hidden_dim=128,
+            n_heads=N_HEADS,
+            n_kv_heads=N_KV_HEADS,
+            hidden_dim=recipe.hidden_dim,
             vocab_size=VOCAB,
             max_seq_len=CHUNK,
             max_context_len=CONTEXT,
@@ -104,6 +110,8 @@ def build_model(recipe: Recipe) -> nn.Module:
         generator = torch.Generator().manual_seed(sum(plain.encode()))
         scale = 1.0 if "norm" in name else parameter.shape[-1] ** -0.5
         parameter.data = torch.randn(parameter.shape, generator=generator) * scale * 1.5
+        if "lora_b" in name and not recipe.trained:
+            parameter.data.zero_()
     if recipe.custom_ops:
         model = custom_kv_cache.replace_kv_cache_with_custom_kv_cache(model)
         model = sdpa.replace_sdpa_with_custom_op(model)
