@@ -15,15 +15,17 @@ from ptefoundry.report import ASSEMBLE_VARIABLE
 from ptefoundry.toolchain import TOOLCHAIN_FILE, pin_toolchain
 from ptefoundry.workspace import Workspace
 
-from .build_place import build_place
+from .build_place import BuildPlace, build_place
 from .changes import describe_changes
 from .display import LiveDisplay, PlainDisplay, StageResult
 from .leftovers import remove_leftovers
 from .local_cache import drop_altered_files, remember_files
 from .output import print_note
-from .shared_cache import WithoutRestored, restore_stages
+from .shared_cache import ToldOnce, restore_stages
 from .shared_push import push_stages
-from .targets import find_targets
+from .stage_output import StageListener
+from .targets import XNNPACK, find_targets
+from .template_source import stages_before_templates, take_templates, template_registry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,11 +99,12 @@ def build_workspace(workspace: Workspace, request: BuildRequest) -> Outcome:
         _settle_toolchain(workspace.root, place.toolchain(), locked=request.locked)
         _prepare(workspace, params, everything=not targets)
         drop_altered_files(workspace.root)
-        listener = WithoutRestored(display)
+        listener = ToldOnce(display)
         with display.open():
             try:
                 if request.pull:
                     restore_stages(workspace.root, targets, listener)
+                _take_templates(workspace, params, request, place, listener)
                 place.run_stages(targets, listener, verbose=request.verbose)
             except BuildError as error:
                 failure = error
@@ -115,6 +118,23 @@ def build_workspace(workspace: Workspace, request: BuildRequest) -> Outcome:
         bundle=None if targets or failure else workspace.bundle,
         failure=failure,
     )
+
+
+def _take_templates(
+    workspace: Workspace,
+    params: Params,
+    request: BuildRequest,
+    place: BuildPlace,
+    listener: StageListener,
+) -> None:
+    """Let the registry that the workspace names save the build from compiling."""
+    address = template_registry(params)
+    compiles = XNNPACK in (request.backends or (XNNPACK,))
+    if address is None or request.only or request.assemble or not compiles:
+        return
+    if first := stages_before_templates(workspace, place.toolchain()):
+        place.run_stages(first, listener, verbose=request.verbose)
+    take_templates(workspace, place.toolchain(), address)
 
 
 def _push(workspace: Workspace) -> None:

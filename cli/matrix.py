@@ -84,9 +84,9 @@ def _legs(params: Params, plan: Plan, backend: str, batch: int) -> Iterator[Leg]
 def _by_template(plan: Plan, variants: Sequence[str]) -> list[list[str]]:
     """Variants with the same template together; the base with the first of them.
 
-    Which template an adapter needs is known when it was converted once.
+    Those of which nothing is known yet, remote ones that were never converted, are one group.
     """
-    template = {name: row.key for row in plan.templates or () for name in row.needed_by}
+    template = {name: row.key for row in plan.templates for name in row.needed_by}
     groups: dict[str | None, list[str]] = {}
     for name in variants:
         if name != BASE_VARIANT:

@@ -10,6 +10,7 @@ from .output import JsonOption, print_json
 
 if TYPE_CHECKING:
     from .planning import Plan
+    from .template_list import TemplateRow
 
 
 def plan(
@@ -68,9 +69,8 @@ def _show(planned: "Plan") -> None:
             print(f"    {reason}")
         if stage.after:
             print(f"    after {', '.join(stage.after)}")
-    for row in planned.templates or ():
-        place = f"template in {row.found_in}" if row.found_in else "compiles a template (minutes)"
-        print(f"{', '.join(row.needed_by)}: {place}")
+    for row in planned.templates:
+        print(f"{', '.join(row.needed_by)}: {_describe_template(row)}")
     if planned.compiled_methods:
         print(
             f"coreml: compiles the one program anew, all {len(planned.compiled_methods)} methods "
@@ -83,3 +83,10 @@ def _show(planned: "Plan") -> None:
         print(f"{len(running)} stages would run or be restored from the cache, {kept} stay")
     elif not planned.removes and not planned.new_graph:
         print("nothing to do")
+
+
+def _describe_template(row: "TemplateRow") -> str:
+    if row.key is None:
+        return f"template known after {', '.join(row.known_after)}"
+    what = f"template {row.key[:16]}"
+    return f"{what} in {row.found_in}" if row.found_in else f"compiles {what} (minutes)"

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ptefoundry.errors import InputError
 from ptefoundry.graph import GRAPH_FILE, graph_text
 from ptefoundry.params import Params, load_params
+from ptefoundry.toolchain import without_image
 from ptefoundry.workspace import Workspace
 
 from .graph import REDEFINED, GraphError, PlannedStage, plan_stages
 from .leftovers import find_leftovers
 from .stage_names import redefined_stages, stage_descriptions
 from .targets import COMPILE_COREML, coreml_methods
-from .template_list import TemplateRow, list_rows
+from .template_list import TemplateRow, kept_templates, list_rows, needed_templates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,19 +28,18 @@ class Plan:
     """Whether dvc.yaml does not follow params.yaml yet."""
     removes: tuple[str, ...]
     """Files and folders of adapters that are gone, relative to the workspace."""
-    templates: tuple[TemplateRow, ...] | None
-    """What programs are linked from, as base and adapters were converted last; None: not yet."""
+    templates: tuple[TemplateRow, ...]
+    """What programs are linked from, as the base was converted last."""
     compiled_methods: tuple[str, ...]
     """Methods of the CoreML program that are compiled, which are all or none."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        rows = None if self.templates is None else [row.to_dict() for row in self.templates]
         return {
             "stages": [stage.to_dict() for stage in self.stages],
             "new_graph": self.new_graph,
             "removes": list(self.removes),
-            "templates": rows,
+            "templates": [row.to_dict() for row in self.templates],
             "compiled_methods": list(self.compiled_methods),
         }
 
@@ -68,7 +67,7 @@ def plan_build(workspace: Workspace, toolchain: Mapping[str, Any]) -> Plan:
         removes=tuple(
             path.relative_to(root).as_posix() for path in find_leftovers(workspace, params)
         ),
-        templates=plan_templates(workspace),
+        templates=plan_templates(workspace, toolchain),
         compiled_methods=_compiled_methods(params, stages),
     )
 
@@ -79,13 +78,10 @@ def _compiled_methods(params: Params, stages: tuple[PlannedStage, ...]) -> tuple
     return coreml_methods(params) if would_run else ()
 
 
-def plan_templates(workspace: Workspace) -> tuple[TemplateRow, ...] | None:
-    """The templates that a build links from; None: base and adapters are not converted yet."""
-    try:
-        rows = list_rows(workspace)
-    except InputError:
-        return None
-    return tuple(row for row in rows if row.needed_by)
+def plan_templates(workspace: Workspace, toolchain: Mapping[str, Any]) -> tuple[TemplateRow, ...]:
+    """The templates that a build with a toolchain links from, as far as they are known."""
+    needed = needed_templates(workspace, without_image(toolchain["compile"]))
+    return tuple(row for row in list_rows(needed, kept_templates(workspace)) if row.needed_by)
 
 
 def _plan_new_graph(

@@ -57,13 +57,13 @@ def restore_stages(root: Path, targets: Collection[str], listener: StageListener
         restorer.tell_damaged(root)
 
 
-class WithoutRestored:
-    """Passes on what a build does after stages were restored, without that they are unchanged."""
+class ToldOnce:
+    """Passes on what a build does in several steps, without what is unchanged since one before."""
 
     def __init__(self, listener: StageListener) -> None:
-        """Listens during both."""
+        """Listens during all steps."""
         self._listener = listener
-        self._restored: set[str] = set()
+        self._told: set[str] = set()
         self.started, self.progressed, self.said = (
             listener.started,
             listener.progressed,
@@ -72,10 +72,9 @@ class WithoutRestored:
 
     def finished(self, stage: str, result: Result, seconds: float) -> None:
         """See `StageListener`."""
-        if result == "unchanged" and stage in self._restored:
+        if result == "unchanged" and stage in self._told:
             return
-        if result == "cached":
-            self._restored.add(stage)
+        self._told.add(stage)
         self._listener.finished(stage, result, seconds)
 
 

@@ -9,6 +9,8 @@ from ptefoundry.workspace import BASE_VARIANT
 
 COMPILE_COREML = "compile-coreml"
 """The stage that compiles all methods of the CoreML program."""
+XNNPACK = "xnnpack"
+"""The backend whose variants are programs, linked from templates."""
 COREML = "coreml"
 """The backend whose variants are methods of one program."""
 

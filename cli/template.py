@@ -8,12 +8,14 @@ import typer
 
 from ptefoundry.errors import ArtifactError, ConfigError, TrustError
 
-from .output import JsonOption, print_json, print_table
+from .output import JsonOption, print_json, print_note, print_table
 from .registry_access import EndpointOption, open_access
 
 if TYPE_CHECKING:
     from ptefoundry.lowering.store import TemplateStore
     from ptefoundry.registry.templates import RegistryTemplates
+
+    from .template_list import NeededTemplates, Places, TemplateRow
 
 _ADDRESS = "(?:file|s3|https?):"
 """What a registry's address begins with."""
@@ -27,31 +29,71 @@ app = typer.Typer(
 
 
 @app.command("ls")
-def list_templates(*, as_json: JsonOption = False) -> None:
+def list_templates(
+    place: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[FOLDER|REGISTRY]",
+            help="List what is kept there instead, as `push` wrote it.",
+        ),
+    ] = None,
+    *,
+    endpoint_url: EndpointOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """List the templates that the workspace needs, who needs them and where they are.
 
     Templates of other options, signatures or toolchains are listed as needed by none.
     """
-    from ptefoundry.workspace import find_workspace
-
     from .template_list import list_rows
 
-    rows = list_rows(find_workspace(Path.cwd()))
+    rows = list_rows(_needed(optional=place is not None), _places(place, endpoint_url))
     if as_json:
         print_json([row.to_dict() for row in rows])
         return
+    absent = "nowhere, will be compiled" if place is None else "not there"
     print_table(
         ("template", "needed by", "found in", "> bytes"),
         (
             (
-                row.key[:16],
+                row.key[:16] if row.key else "",
                 ", ".join(row.needed_by) or "none",
-                row.found_in or "nowhere, will be compiled",
+                row.found_in or _known_after(row) or absent,
                 f"{row.bytes:,}" if row.bytes else "",
             )
             for row in rows
         ),
     )
+
+
+def _needed(*, optional: bool = False) -> "NeededTemplates":
+    """What this workspace needs, compiled by this installation; nothing outside of one."""
+    from ptefoundry.toolchain import describe_section
+    from ptefoundry.workspace import find_workspace
+
+    from .template_list import NeededTemplates, needed_templates
+
+    try:
+        workspace = find_workspace(Path.cwd())
+    except ConfigError:
+        if not optional:
+            raise
+        return NeededTemplates({}, {})
+    return needed_templates(workspace, describe_section("compile"))
+
+
+def _places(place: str | None, endpoint_url: str | None) -> "Places":
+    from ptefoundry.workspace import find_workspace
+
+    from .template_list import kept_templates
+
+    if place is None:
+        return kept_templates(find_workspace(Path.cwd()))
+    return {key: (place, size) for key, size in _open(place, endpoint_url).sizes().items()}
+
+
+def _known_after(row: "TemplateRow") -> str:
+    return f"known after {', '.join(row.known_after)}" if row.known_after else ""
 
 
 @app.command("push")
@@ -103,21 +145,33 @@ def pull(
     from ptefoundry.lowering.store import workspace_stores
     from ptefoundry.workspace import find_workspace
 
-    from .template_list import needed_templates
-
-    workspace = find_workspace(Path.cwd())
+    needed = _needed()
+    _note_unknown(needed)
     store = _open(place, endpoint_url, unsigned=unsigned)
-    own = workspace_stores(workspace.root)[0]
-    needed = needed_templates(workspace)
-    found = {key: template for key in needed if (template := store.find(key))}
+    own = workspace_stores(find_workspace(Path.cwd()).root)[0]
+    found = {key: template for key in needed.variants if (template := store.find(key))}
     if not found:
         raise ArtifactError(
             f"{place}: expected templates of this workspace, found none of "
-            f"{', '.join(key[:16] for key in needed)}; they are of other options, adapters or "
-            "another toolchain: `ptefoundry build` compiles them"
+            f"{', '.join(key[:16] for key in needed.variants) or 'those that are known'}; they are "
+            "of other options, adapters or another toolchain: `ptefoundry build` compiles them"
         )
-    for key, template in found.items():
-        print(f"{', '.join(needed[key])}: {own.add(template)}")
+    for key, names in needed.variants.items():
+        if key in found:
+            print(f"{', '.join(names)}: {own.add(found[key])}")
+        else:
+            print_note(
+                f"{', '.join(names)}: {place} has no template {key[:16]}; `ptefoundry build` "
+                "compiles it"
+            )
+
+
+def _note_unknown(needed: "NeededTemplates") -> None:
+    for name, stages in needed.unknown.items():
+        print_note(
+            f"{name}: its template is known after {', '.join(stages)}; run "
+            f"`ptefoundry build --only {' --only '.join(stages)}` and pull again"
+        )
 
 
 def _open(

@@ -64,6 +64,8 @@ _SECTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "bundle": (("stages.bundle",), ("executorch", "torch", "torchao")),
 }
 
+_IMAGE = "image"
+
 _IMPORT = re.compile(
     r"^\s*(?:from\s+([\w.]+)\s+import\s+(\([^)]*\)|[^\n]*)|import\s+([^\n]*))", re.MULTILINE
 )
@@ -115,7 +117,12 @@ def describe_section(section: str) -> dict[str, str]:
 
 def _describe_here(section: str) -> dict[str, str]:
     image = os.environ.get(IMAGE_VARIABLE)
-    return describe_section(section) | ({} if image is None else {"image": image})
+    return describe_section(section) | ({} if image is None else {_IMAGE: image})
+
+
+def without_image(section: Mapping[str, Any]) -> dict[str, Any]:
+    """What `describe_section` says in the image where `current_toolchain` said this."""
+    return {name: value for name, value in section.items() if name != _IMAGE}
 
 
 def package_versions(section: str) -> dict[str, str]:

@@ -82,6 +82,10 @@ class TemplateStore:
         with tempfile.TemporaryDirectory(dir=self.folder, prefix=".", suffix=".tmp") as name:
             yield Path(name)
 
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each template's files by key."""
+        return {key: self.size(key) for key in self.keys()}
+
     def size(self, key: str) -> int:
         """Bytes of a template's files."""
         return sum(file.stat().st_size for file in (self.folder / key).iterdir())

@@ -89,7 +89,13 @@ class HereBuilder:
         process = subprocess.Popen(
             [sys.executable, "-c", _program(conditions), *build_arguments(stages)],
             cwd=root,
-            env={**os.environ, **own_caches(self._scratch), **conditions.environment},
+            env={
+                **os.environ,
+                **own_caches(self._scratch),
+                # Nor templates that others compiled.
+                "PTEFOUNDRY_REGISTRY": "",
+                **conditions.environment,
+            },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             # What is printed about stages goes to stderr, as that of any build.

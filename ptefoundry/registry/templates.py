@@ -18,7 +18,7 @@ from ptefoundry.lowering.template import (
     load_template,
     save_template,
 )
-from ptefoundry.registry.names import template_key
+from ptefoundry.registry.names import TEMPLATES, template_key
 from ptefoundry.registry.store.interface import Store
 
 _LIMIT = 1 << 30
@@ -60,6 +60,18 @@ class RegistryTemplates:
                 f"key, found that of {template.map.recipe.key}; delete it and push it again"
             )
         return template
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each template's files by key.
+
+        Raises:
+            StoreError: the store cannot list, as plain HTTP cannot.
+        """
+        sizes: dict[str, int] = {}
+        for info in self.store.list(TEMPLATES):
+            key = info.key.removeprefix(TEMPLATES).partition("/")[0]
+            sizes[key] = sizes.get(key, 0) + info.size
+        return sizes
 
     def add(self, template: Template) -> str:
         """Keep a template, unless it is here; returns its address.

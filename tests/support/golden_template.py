@@ -5,6 +5,7 @@
 their recipes: `compile_template(load_template(folder).map.recipe, folder)`.
 """
 
+import dataclasses
 import json
 import random
 import struct
@@ -12,9 +13,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ptefoundry.digest import hash_json
 from ptefoundry.files import write_json
+from ptefoundry.lowering.store import TemplateStore
 from ptefoundry.lowering.template import MAP_FILE, load_template
+from ptefoundry.lowering.templates import list_recipes
+from ptefoundry.params import load_params
+from ptefoundry.registry.templates import RegistryTemplates
+from ptefoundry.toolchain import describe_section
+from ptefoundry.workspace import Workspace
 from support.tiny_adapters import Tensor, write_tensors
 
 TEMPLATES = Path(__file__).parents[1] / "golden" / "template-v1"
@@ -63,6 +72,19 @@ def write_adapter(
     write_json(folder / "adapter.json", info)
     write_tensors(folder / "adapter.safetensors", tensors or adapter_tensors())
     return folder
+
+
+def keep_template(
+    workspace: Workspace, store: TemplateStore | RegistryTemplates, signature: dict[str, int]
+) -> str:
+    """Put a template in a store as if it had been compiled for a workspace; returns its key."""
+    params = load_params(workspace.root).backends.xnnpack
+    toolchain = hash_json(describe_section("compile"))
+    recipe = list_recipes(workspace.canonical_base, [signature], params, toolchain)[-1]
+    template = load_template(TEMPLATES / "adapter")
+    content = msgspec.structs.replace(template.map, recipe=recipe)
+    store.add(dataclasses.replace(template, map=content))
+    return recipe.key
 
 
 def edit_map(folder: Path, edit: Callable[[dict[str, Any]], None]) -> None:

@@ -13,6 +13,8 @@ import pytest
 from ptefoundry.bundle.manifest import FileEntry, Manifest, Variant
 from ptefoundry.digest import hash_file
 from ptefoundry.files import write_json
+from ptefoundry.workspace import Workspace
+from support.golden_template import write_adapter as write_canonical_adapter
 from support.tiny_adapters import TINY, write_adapter
 
 PARAMS = """\
@@ -55,10 +57,21 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
+@pytest.fixture
+def converted(workspace: Path) -> Workspace:
+    """A workspace whose two adapters have one signature."""
+    found = Workspace(workspace)
+    write_json(found.canonical_base / "tokenizer" / "chat.json", {"eos_token_ids": [2]})
+    for name in ("red", "blue"):
+        write_canonical_adapter(found.artifacts / "adapters" / "canonical" / name)
+    return found
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PTEFOUNDRY_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("PTEFOUNDRY_RUNNER", raising=False)
+    monkeypatch.delenv("PTEFOUNDRY_REGISTRY", raising=False)
 
 
 @pytest.fixture

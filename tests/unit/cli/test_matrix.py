@@ -22,7 +22,7 @@ def params(workspace: Path) -> Params:
     return dataclasses.replace(loaded, adapters=dict.fromkeys(NAMES, source))
 
 
-def plan_of(*stale: str, templates: tuple[TemplateRow, ...] | None = None) -> Plan:
+def plan_of(*stale: str, templates: tuple[TemplateRow, ...] = ()) -> Plan:
     """A plan in which these stages, and one that is no variant's, would run."""
     stages = tuple(
         PlannedStage(name=name, description="", reasons=("its command changed",), after=())
