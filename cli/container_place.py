@@ -186,10 +186,11 @@ class _Rest:
     def __init__(self, listener: StageListener, *, without: Sequence[str]) -> None:
         self._listener = listener
         self._without = frozenset(without)
-        self.started, self.progressed, self.said = (
+        self.started, self.progressed, self.said, self.measured = (
             listener.started,
             listener.progressed,
             listener.said,
+            listener.measured,
         )
 
     def finished(self, stage: str, result: Result, seconds: float) -> None:

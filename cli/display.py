@@ -27,6 +27,8 @@ class StageResult:
     seconds: float
     bytes: int | None
     """Of its outputs; None if it was not touched."""
+    max_rss_bytes: int | None
+    """Most memory that it had at once (see `max_rss_bytes`); None if it did not run."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -36,6 +38,8 @@ class StageResult:
         text = f"{self.name:<{_NAME_WIDTH}} {self.result:<9}"
         if self.result != "unchanged":
             text += f" {self.seconds:>8.1f} s  {format_size(self.bytes or 0):>10}"
+        if self.max_rss_bytes is not None:
+            text += f"  {format_size(self.max_rss_bytes):>10} RSS"
         return text.rstrip()
 
 
@@ -46,6 +50,7 @@ class PlainDisplay:
         """Show stages of the workspace `root`."""
         self.results: list[StageResult] = []
         self._root = root
+        self._max_rss_bytes: int | None = None
 
     def open(self) -> AbstractContextManager[object]:
         """What the build runs inside of."""
@@ -61,10 +66,21 @@ class PlainDisplay:
         """See `StageListener`."""
         self._print(line)
 
+    def measured(self, max_rss_bytes: int) -> None:
+        """See `StageListener`."""
+        self._max_rss_bytes = max_rss_bytes
+
     def finished(self, stage: str, result: Result, seconds: float) -> None:
         """See `StageListener`."""
         size = None if result == "unchanged" else output_size(self._root, stage)
-        done = StageResult(name=stage, result=result, seconds=seconds, bytes=size)
+        done = StageResult(
+            name=stage,
+            result=result,
+            seconds=seconds,
+            bytes=size,
+            max_rss_bytes=self._max_rss_bytes,
+        )
+        self._max_rss_bytes = None
         self.results.append(done)
         self._show(done)
 

@@ -69,7 +69,8 @@ def _show(planned: "Plan") -> None:
             print(f"    {reason}")
         if stage.after:
             print(f"    after {', '.join(stage.after)}")
-    for row in planned.templates:
+    # Where nothing runs nothing will tell more.
+    for row in (row for row in planned.templates if row.key or running):
         print(f"{', '.join(row.needed_by)}: {_describe_template(row)}")
     if planned.compiled_methods:
         print(

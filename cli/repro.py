@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
+from ptefoundry.peak_memory import parse_peak
 from ptefoundry.report import PROGRESS_VARIABLE, parse_progress
 
 from .dvc_files import check_dvc
@@ -58,10 +59,10 @@ def open_log(root: Path) -> TextIO:
 
 
 def follow(lines: Iterable[str], reader: StageReader, log: TextIO) -> None:
-    """Read what DVC and the stages print, until it ends, and keep it but for progress."""
+    """Read what DVC and the stages print, until it ends, and keep it but for measurements."""
     for line in lines:
         text = line.rstrip("\n")
-        if parse_progress(text) is None:
+        if parse_progress(text) is None and parse_peak(text) is None:
             log.write(f"{text}\n")
         reader.feed(text)
 

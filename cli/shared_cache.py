@@ -64,10 +64,11 @@ class ToldOnce:
         """Listens during all steps."""
         self._listener = listener
         self._told: set[str] = set()
-        self.started, self.progressed, self.said = (
+        self.started, self.progressed, self.said, self.measured = (
             listener.started,
             listener.progressed,
             listener.said,
+            listener.measured,
         )
 
     def finished(self, stage: str, result: Result, seconds: float) -> None:

@@ -8,6 +8,7 @@ import re
 import time
 from typing import Literal, Protocol
 
+from ptefoundry.peak_memory import parse_peak
 from ptefoundry.report import ProgressLine, parse_progress
 
 Result = Literal["ran", "cached", "unchanged"]
@@ -34,6 +35,9 @@ class StageListener(Protocol):
     def said(self, line: str) -> None:
         """The running stage, or DVC, printed something that the user should see."""
 
+    def measured(self, max_rss_bytes: int) -> None:
+        """The running stage is about to end, and had so much memory at once."""
+
     def finished(self, stage: str, result: Result, seconds: float) -> None:
         """A stage is up to date."""
 
@@ -54,6 +58,8 @@ class StageReader:
         """Take the next line, without its end."""
         if progress := parse_progress(line):
             self._listener.progressed(progress)
+        elif (peak := parse_peak(line)) is not None:
+            self._listener.measured(peak)
         elif announced := _ANNOUNCED.fullmatch(line):
             self.finish()
             self._announce(announced)

@@ -74,12 +74,11 @@ _NO_EFFECT = frozenset(
     f"ptefoundry.{name}"
     for name in (
         "errors",
-        "fork_protocol",
         "graph",
         "graph_check",
+        "peak_memory",
         "process",
         "report",
-        "stages.fork_client",
         "toolchain",
         "workspace",
     )

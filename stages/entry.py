@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ptefoundry.errors import BuildError, FoundryError
 from ptefoundry.graph_check import check_graph
+from ptefoundry.peak_memory import report_peak
 from ptefoundry.report import ASSEMBLE_VARIABLE
 from ptefoundry.toolchain import check_toolchain
 
@@ -35,3 +36,5 @@ def start(section: str, stage: Callable[[], None]) -> None:
     except FoundryError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    finally:
+        report_peak()

@@ -22,11 +22,15 @@ def test_first_build_runs_every_stage_once(built: Any) -> None:
     runner = next(stage for stage in outcome["stages"] if stage["name"] == "build-runner")
     assert runner["bytes"] == len("build-runner\n")
     assert runner["seconds"] > 0
+    # Python itself has more than 4 MiB.
+    assert all(stage["max_rss_bytes"] > 4 << 20 for stage in outcome["stages"])
 
 
 def test_second_build_changes_nothing(built: Any) -> None:
-    results = _results(built.run("build", "--json").stdout)
+    outcome = built.run("build", "--json").stdout
+    results = _results(outcome)
     assert len(results) == 19
+    assert {stage["max_rss_bytes"] for stage in json.loads(outcome)["stages"]} == {None}
     assert set(results.values()) == {"unchanged"}
     plan = built.run("plan")
     assert plan.stdout == "nothing to do\n"
@@ -36,7 +40,7 @@ def test_without_terminal_each_stage_is_a_line(command_line: Any) -> None:
     done = command_line.run("build", "--only", "convert-base")
     lines = [line for line in done.stderr.splitlines() if " ran " in line]
     assert len(lines) == 2
-    assert re.fullmatch(r"fetch-base +ran +\d+\.\d s +22 B", lines[0])
+    assert re.fullmatch(r"fetch-base +ran +\d+\.\d s +22 B +\d+\.\d MiB RSS", lines[0])
     assert "\x1b" not in done.stderr
     assert re.match(r"2 ran, 0 from the cache, 0 unchanged in \d+\.\d s\n", done.stdout)
 

@@ -24,6 +24,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     ) -> None:
         calls.append(targets)
         listener.finished("compile@xnnpack", "unchanged", 0.0)
+        listener.measured(3 << 20)
         listener.finished("bundle", "ran", 1.5)
 
     monkeypatch.setattr(build_place, "run_stages", run)
@@ -76,7 +77,13 @@ def test_json_is_the_only_document_on_stdout(workspace: Path, asked: Asked) -> N
     outcome = json.loads(_build("--json")[0])
     assert outcome["bundle"] == str(workspace / "artifacts" / "bundle")
     assert outcome["error"] is None
-    assert outcome["stages"][1] == {"name": "bundle", "result": "ran", "seconds": 1.5, "bytes": 0}
+    assert outcome["stages"][1] == {
+        "name": "bundle",
+        "result": "ran",
+        "seconds": 1.5,
+        "bytes": 0,
+        "max_rss_bytes": 3 << 20,
+    }
     assert outcome["stages"][0]["bytes"] is None
     assert json.loads(_build("--json", "--adapter", "red")[0])["bundle"] is None
 

@@ -15,6 +15,9 @@ class _Recorder:
     def said(self, line: str) -> None:
         self.events.append(("said", line))
 
+    def measured(self, max_rss_bytes: int) -> None:
+        self.events.append(("measured", str(max_rss_bytes)))
+
     def finished(self, stage: str, result: Result, seconds: float) -> None:
         assert seconds >= 0
         self.events.append((result, stage))
@@ -65,6 +68,12 @@ def test_progress_is_no_output() -> None:
     reader, events = _read(f"Running stage 'a':\n{line}\nptefoundry-progress: broken\n")
     assert events == [("started", "a"), ("progressed", "weights")]
     assert reader.output == ["ptefoundry-progress: broken"]
+
+
+def test_peak_memory_is_no_output() -> None:
+    reader, events = _read("Running stage 'a':\nptefoundry-peak-rss: 12\nptefoundry-peak-rss: x\n")
+    assert events == [("started", "a"), ("measured", "12")]
+    assert reader.output == ["ptefoundry-peak-rss: x"]
 
 
 def test_output_starts_anew_with_each_stage() -> None:

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+from ptefoundry.peak_memory import report_peak
 from ptefoundry.report import progress
 
 #: Pattern of the output -> what other stages depend on in it.
@@ -75,3 +76,4 @@ def _write(path: Path, text: str) -> None:
 
 if __name__ == "__main__":
     main()
+    report_peak()
