@@ -9,6 +9,7 @@ from ptefoundry.base.config import ModelConfig
 from ptefoundry.digest import hash_bytes
 from ptefoundry.errors import BuildError
 from ptefoundry.files import scratch_folder
+from ptefoundry.lowering.eos import PLACEHOLDERS, find_places
 from ptefoundry.lowering.flat_tensor import DataKey, lay_out
 from ptefoundry.lowering.matching import match_files
 from ptefoundry.lowering.placeholders import placeholder_model
@@ -19,6 +20,7 @@ from ptefoundry.lowering.template import (
     Recipe,
     Template,
     TemplateMap,
+    architecture_of,
     save_template,
     stored_ranges,
 )
@@ -29,7 +31,6 @@ from ptefoundry.params import XnnpackParams
 def make_recipe(
     config: ModelConfig,
     params: XnnpackParams,
-    eos_ids: list[int],
     signature: Mapping[str, int],
     toolchain: str,
 ) -> Recipe:
@@ -38,7 +39,6 @@ def make_recipe(
     Args:
         config: shape of the base.
         params: the backend's options; defaults are filled in.
-        eos_ids: token ids that end an answer.
         signature: rank by canonical path of each adapted linear; empty for the base.
         toolchain: digest of what compiles.
     """
@@ -46,8 +46,8 @@ def make_recipe(
     # Tells which signatures there are, not what is made of one.
     del options["templates"]
     return Recipe(
-        architecture=config.to_dict(),
-        options={**options, "backend": "xnnpack", "eos_ids": eos_ids},
+        architecture=architecture_of(config),
+        options={**options, "backend": "xnnpack"},
         signature=dict(sorted(signature.items())),
         toolchain=toolchain,
     )
@@ -59,21 +59,21 @@ def compile_template(recipe: Recipe, into: Path) -> None:
     Raises:
         BuildError: the compiled files do not hold what went into them.
     """
-    config = ModelConfig.from_dict(recipe.architecture)
-    options = {**recipe.options}
-    eos_ids = options.pop("eos_ids")
-    del options["backend"]
+    options = {name: value for name, value in recipe.options.items() if name != "backend"}
     params = XnnpackParams(**options)
+    config = ModelConfig.from_dict({**recipe.architecture, "max_context": params.context_length})
     placeholders = placeholder_model(config, recipe.signature, params)
     with scratch_folder(into) as folder:
         program, foundation = folder / "program.pte", folder / "foundation.ptd"
-        compiled = compile_program(placeholders.model, config, params, eos_ids)
+        compiled = compile_program(placeholders.model, config, params, PLACEHOLDERS)
         compiled.write_program(program)
         compiled.write_foundation(foundation)
         # Cycles of the graph hold all constants, and a process may compile several templates.
         del compiled
         gc.collect()
-        matched = match_files(placeholders, read_pte(program), read_ptd(foundation))
+        parsed = read_pte(program)
+        matched = match_files(placeholders, parsed, read_ptd(foundation))
+        eos_ids_at = find_places(parsed)
         _check_layout(foundation)
         data = program.read_bytes()
     stored = b"".join(data[begin:end] for begin, end in stored_ranges(matched.slots, len(data)))
@@ -85,6 +85,7 @@ def compile_template(recipe: Recipe, into: Path) -> None:
         fixed_sha256=hash_bytes(matched.fixed),
         slots=matched.slots,
         foundation=matched.entries,
+        eos_ids_at=eos_ids_at,
     )
     save_template(Template(str(into), content, stored, matched.fixed), into)
 

@@ -88,6 +88,11 @@ class Table:
         field = self._field(number)
         return default if field is None else self.buffer.number(code, field)
 
+    def scalar_at(self, number: int) -> int | None:
+        """Byte offset in the file of a scalar field, None where it has its default."""
+        field = self._field(number)
+        return None if field is None else self.buffer.start + field
+
     def _target(self, number: int) -> int | None:
         field = self._field(number)
         return None if field is None else field + self.buffer.number("I", field)

@@ -16,16 +16,17 @@ from ptefoundry.errors import ArtifactError, CheckpointError
 from ptefoundry.files import atomic_writer, versioned_json, write_json
 from ptefoundry.lowering.contents import open_contents
 from ptefoundry.lowering.encodings import key_prefix
+from ptefoundry.lowering.eos import load_eos_ids
 from ptefoundry.lowering.flat_tensor import DataKey, DataLayout, lay_out
 from ptefoundry.lowering.ptd import DataFile, read_ptd
 from ptefoundry.lowering.readback import check_foundation
 from ptefoundry.lowering.segments import TensorLayout
-from ptefoundry.lowering.template import Entry, Slot, Template
+from ptefoundry.lowering.template import Entry, Slot, Template, architecture_of
 from ptefoundry.raw_tensors import RawTensors, open_tensors
 from ptefoundry.report import progress
 
 FOUNDATION_FILE, INDEX_FILE = "foundation.ptd", "foundation.json"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Foundation:
 
     data: DataFile
     tensors: tuple[FoundationTensor, ...]
+    eos_ids: tuple[int, ...]
+    """What ends an answer of the base, as its programs have it."""
 
 
 def write_foundation(base: Path, template: Template, into: Path) -> None:
@@ -63,11 +66,12 @@ def write_foundation(base: Path, template: Template, into: Path) -> None:
     size on the disk twice while this runs.
 
     Raises:
-        CheckpointError: the base is damaged or not of the template's architecture, or
-            has two tensors that the runtime would take for each other.
+        CheckpointError: the base is damaged or not of the template's architecture, has two
+            tensors that the runtime would take for each other, or too many ids that end answers.
         VerificationError: what was written does not read back as it must.
     """
     _check_architecture(base, template)
+    eos_ids = load_eos_ids(base)
     slots = {slot.name: slot for slot in template.map.slots if slot.kind != "adapter"}
     with (
         open_tensors(base / "model.safetensors", CheckpointError) as tensors,
@@ -93,8 +97,8 @@ def write_foundation(base: Path, template: Template, into: Path) -> None:
         _describe(entry, slots[entry.slot], digests[entry.slot])
         for entry in template.map.foundation
     ]
-    document = {"format_version": FORMAT_VERSION, "tensors": [asdict(tensor) for tensor in index]}
-    write_json(into / INDEX_FILE, document)
+    document = {"tensors": [asdict(tensor) for tensor in index], "eos_ids": eos_ids}
+    write_json(into / INDEX_FILE, {"format_version": FORMAT_VERSION, **document})
 
 
 def load_foundation(folder: Path) -> Foundation:
@@ -112,6 +116,7 @@ def load_foundation(folder: Path) -> Foundation:
         error=ArtifactError,
     ) as document:
         tensors = tuple(FoundationTensor(**fields) for fields in document["tensors"])
+        eos_ids = tuple(int(number) for number in document["eos_ids"])
     # Equal tensors share a key, which stands where the first of them is.
     expected = list(dict.fromkeys((tensor.key, tensor.size) for tensor in tensors))
     if expected != [(entry.key, entry.size) for entry in data.entries]:
@@ -119,12 +124,12 @@ def load_foundation(folder: Path) -> Foundation:
             f"{path}: tensors: expected the keys of {data.path.name} in their order, found others; "
             "one of the two is altered or of another build, run `ptefoundry build`"
         )
-    return Foundation(data, tensors)
+    return Foundation(data, tensors, eos_ids)
 
 
 def _check_architecture(base: Path, template: Template) -> None:
     path = base / "config.json"
-    ours, theirs = load_config(path).to_dict(), template.map.recipe.architecture
+    ours, theirs = architecture_of(load_config(path)), template.map.recipe.architecture
     different = [name for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
     if different:
         name = different[0]

@@ -4,10 +4,10 @@ The build links instead, which gives the same bytes in a thousandth of the time;
 this is what proves it.
 """
 
-import json
 from pathlib import Path
 
 from ptefoundry.base.config import load_config
+from ptefoundry.lowering.eos import load_eos_ids
 from ptefoundry.lowering.xnnpack import Compiled, compile_program
 from ptefoundry.params import XnnpackParams
 
@@ -17,6 +17,5 @@ def export_in_full(base: Path, adapter: Path | None, params: XnnpackParams) -> C
     from ptefoundry.model.eager import load_model
 
     model = load_model(base, adapter, context=params.context_length, schemes=params.schemes)
-    chat = json.loads((base / "tokenizer" / "chat.json").read_text())
     config = load_config(base / "config.json")
-    return compile_program(model, config, params, chat["eos_token_ids"])
+    return compile_program(model, config, params, load_eos_ids(base))

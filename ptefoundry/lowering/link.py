@@ -20,6 +20,7 @@ from ptefoundry.digest import hash_bytes
 from ptefoundry.errors import AdapterError, ArtifactError, VerificationError
 from ptefoundry.files import atomic_writer
 from ptefoundry.lowering.encodings import encode_fp32
+from ptefoundry.lowering.eos import PLACEHOLDERS, fill_ids, read_ids
 from ptefoundry.lowering.foundation import Foundation
 from ptefoundry.lowering.numbering import check_numbering
 from ptefoundry.lowering.padding import mark_zeros, pad_matrix, unpadded_shape
@@ -48,6 +49,7 @@ class Linker:
         self._image = _expand(template)
         self._is_parsed = False
         self._check_placeholders()
+        self._fill_eos_ids()
         self._fill_from_foundation()
         check_numbering(template)
 
@@ -83,7 +85,7 @@ class Linker:
                 "memory of this machine is faulty, run it again"
             )
         if not self._is_parsed:
-            check_program(path, self._foundation.data)
+            check_program(path, self._foundation.data, eos_ids=self._foundation.eos_ids)
             self._is_parsed = True
 
     def _fill_from_foundation(self) -> None:
@@ -154,6 +156,15 @@ class Linker:
     def _write_key(self, slot: Slot, key: str) -> None:
         for at in slot.places:
             self._image[at : at + len(key)] = key.encode()
+
+    def _fill_eos_ids(self) -> None:
+        where, places = self._template.where, self._template.map.eos_ids_at
+        if (found := read_ids(self._image, places)) != PLACEHOLDERS:
+            raise ArtifactError(
+                f"{where}: eos_ids_at: expected the placeholders {PLACEHOLDERS}, found {found}; "
+                "the template is altered, compile it or fetch it again"
+            )
+        fill_ids(self._image, places, self._foundation.eos_ids)
 
     def _check_placeholders(self) -> None:
         for slot in self._template.map.slots:

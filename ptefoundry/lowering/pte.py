@@ -67,6 +67,8 @@ class Method:
     name: str
     constants: tuple[Constant, ...]
     """What a method without instructions returns; metadata of the program."""
+    integers_at: tuple[int, ...]
+    """Byte offsets of the integers among them, int64; those that are 0 stand nowhere."""
     operators: tuple[str, ...]
     delegates: tuple[Delegate, ...]
     external: tuple[str, ...]
@@ -123,10 +125,12 @@ def read_pte(path: Path) -> Program:
 def _read_method(layout: Layout, plan: Table) -> Method:
     values = list(plan.tables(_PLAN_VALUES))
     computes = any(chain.vector_size(_CHAIN_INSTRUCTIONS) for chain in plan.tables(_PLAN_CHAINS))
+    returned = [] if computes else list(_outputs(layout, plan, values))
     operators = {_operator_name(table) for table in plan.tables(_PLAN_OPERATORS)}
     return Method(
         name=plan.string(_PLAN_NAME),
-        constants=() if computes else _constants(layout, plan, values),
+        constants=tuple(one for value in returned if (one := _constant(value)) is not None),
+        integers_at=tuple(at for value in returned if (at := _integer_at(value)) is not None),
         operators=tuple(sorted(operators)),
         delegates=tuple(_read_delegate(layout, table) for table in plan.tables(_PLAN_DELEGATES)),
         external=tuple(sorted(set(_external_names(values)))),
@@ -139,18 +143,14 @@ def _operator_name(table: Table) -> str:
     return f"{table.string(0)}.{overload}" if overload else table.string(0)
 
 
-def _constants(layout: Layout, plan: Table, values: list[Table]) -> tuple[Constant, ...]:
-    found = []
+def _outputs(layout: Layout, plan: Table, values: list[Table]) -> Iterator[Table]:
     for index in plan.integers(_PLAN_OUTPUTS, "i"):
         if not 0 <= index < len(values):
             raise ArtifactError(
                 f"{layout.path}: expected output {index} of method {plan.string(_PLAN_NAME)!r} "
                 f"among {len(values)} values; the file is altered, build or fetch it again"
             )
-        constant = _constant(values[index])
-        if constant is not None:
-            found.append(constant)
-    return tuple(found)
+        yield values[index]
 
 
 def _constant(value: Table) -> Constant | None:
@@ -164,6 +164,12 @@ def _constant(value: Table) -> Constant | None:
     if kind == _DOUBLE:
         return float(table.integer(0, "d"))
     return table.string(0) if kind == _STRING else None
+
+
+def _integer_at(value: Table) -> int | None:
+    table = value.table(_VALUE)
+    is_integer = value.integer(_VALUE_TYPE, "B") == _INT and table is not None
+    return table.scalar_at(0) if is_integer and table else None
 
 
 def _external_names(values: list[Table]) -> Iterator[str]:

@@ -11,27 +11,40 @@ from hashlib import sha256
 from pathlib import Path
 
 from ptefoundry.errors import VerificationError
+from ptefoundry.lowering.eos import METHOD as EOS_IDS
 from ptefoundry.lowering.ptd import DataFile, read_ptd
 from ptefoundry.lowering.pte import Program, read_pte
 from ptefoundry.lowering.segments import NamedData, content_digest
 
 _PIECE_BYTES = 8 << 20
-_METADATA = ("get_max_context_len", "get_max_seq_len", "get_vocab_size", "get_eos_ids")
+_METADATA = ("get_max_context_len", "get_max_seq_len", "get_vocab_size", EOS_IDS)
 
 
-def check_program(program_file: Path, foundation: DataFile) -> None:
+def check_program(
+    program_file: Path, foundation: DataFile, *, eos_ids: tuple[int, ...] | None = None
+) -> None:
     """Check that a program is complete with a foundation and takes all of its keys right.
 
     The bytes of the foundation are not read: `check_foundation` does that, once
     for all programs.
 
+    Args:
+        program_file: the `.pte`.
+        foundation: its data.
+        eos_ids: what `get_eos_ids` must return; None for anything.
+
     Raises:
-        VerificationError: a method or key is missing, a key stands in both
+        VerificationError: a method or key is missing, metadata is wrong, a key stands in both
             files, or a content key of the program does not fit its bytes.
         ArtifactError: a file cannot be read.
     """
     program = read_pte(program_file)
     _check_methods(program)
+    if eos_ids is not None and program.constants[EOS_IDS] != eos_ids:
+        raise VerificationError(
+            f"{program_file}: {EOS_IDS}: expected {eos_ids}, found {program.constants[EOS_IDS]}; "
+            "the template is broken: delete it, compile it anew and report this"
+        )
     _check_keys(program, foundation)
     _check_contents(program_file, program.entries)
 

@@ -21,12 +21,14 @@ from typing import Any, Literal
 
 from msgspec import Struct, ValidationError, convert, to_builtins
 
+from ptefoundry.base.config import ModelConfig
 from ptefoundry.digest import hash_bytes, hash_json
 from ptefoundry.errors import ArtifactError
 from ptefoundry.files import assembled_folder, write_bytes, write_text
 from ptefoundry.lowering.encodings import find_encoding
+from ptefoundry.lowering.eos import EOS_COUNT
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 BASE_TEMPLATE = "base"
 """Name of the template without an adapter."""
 
@@ -75,9 +77,9 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that a template follows from."""
 
     architecture: dict[str, Any]
-    """The `ModelConfig` of the base."""
+    """What `architecture_of` says of the base."""
     options: dict[str, Any]
-    """The backend's name and options, and the base's `eos_ids`."""
+    """The backend's name and options."""
     signature: dict[str, int]
     """Rank by canonical path of each adapted linear; empty for the base."""
     toolchain: str
@@ -103,10 +105,19 @@ class TemplateMap(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     slots: tuple[Slot, ...]
     foundation: tuple[Entry, ...]
     """What the foundation holds, in its order."""
+    eos_ids_at: tuple[int, ...]
+    """Byte offsets in the program of the ids that end an answer, int64, see `lowering.eos`."""
 
     def of_kind(self, kind: Kind) -> Iterator[Slot]:
         """The slots of one kind, in order."""
         return (slot for slot in self.slots if slot.kind == kind)
+
+
+def architecture_of(config: ModelConfig) -> dict[str, Any]:
+    """What of a base's shape programs depend on: not how long the texts of its training were."""
+    fields = config.to_dict()
+    del fields["max_context"]
+    return fields
 
 
 def template_name(signature: Mapping[str, int]) -> str:
@@ -217,5 +228,11 @@ def _check_map(path: Path, template: TemplateMap) -> None:
             raise broken(f"{slot.name}.encoding", f"a known one, found {slot.encoding!r}")
         if (slot.data_at is None) != (slot.kind == "base"):
             raise broken(f"{slot.name}.data_at", "an offset, or none for a base's tensor")
-    if any(begin > end for begin, end in stored_ranges(template.slots, template.program_size)):
+    ranges = stored_ranges(template.slots, template.program_size)
+    if any(begin > end for begin, end in ranges):
         raise broken("slots", "data of adapters apart and inside the program")
+    stored = [
+        at for at in template.eos_ids_at if any(begin <= at <= end - 8 for begin, end in ranges)
+    ]
+    if len(set(stored)) != EOS_COUNT or len(template.eos_ids_at) != EOS_COUNT:
+        raise broken("eos_ids_at", f"{EOS_COUNT} places beside the data of adapters")

@@ -1,6 +1,5 @@
 """The templates that a workspace's programs are linked from."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -18,7 +17,7 @@ def list_recipes(
     """Recipes of the templates for a base's own program and for adapters, in this order.
 
     Args:
-        base: canonical folder; only `config.json` and `tokenizer/chat.json` are read.
+        base: canonical folder; only `config.json` is read.
         signatures: rank by canonical path of each adapted linear, one for each template.
         params: the backend's options.
         toolchain: digest of what compiles.
@@ -27,11 +26,7 @@ def list_recipes(
         CheckpointError: the base is not converted.
     """
     config = load_config(base / "config.json")
-    eos_ids = json.loads((base / "tokenizer" / "chat.json").read_text())["eos_token_ids"]
-    return [
-        make_recipe(config, params, eos_ids, signature, toolchain)
-        for signature in ({}, *signatures)
-    ]
+    return [make_recipe(config, params, signature, toolchain) for signature in ({}, *signatures)]
 
 
 def build_templates(recipes: Iterable[Recipe], stores: Sequence[TemplateStore], into: Path) -> None:

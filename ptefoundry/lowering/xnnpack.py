@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from ptefoundry.base.config import ModelConfig
 from ptefoundry.errors import BuildError
-from ptefoundry.files import atomic_writer
+from ptefoundry.files import atomic_writer, write_bytes
+from ptefoundry.lowering.eos import METHOD as EOS_IDS
+from ptefoundry.lowering.eos import PLACEHOLDERS, fill_ids, integers_at
+from ptefoundry.lowering.pte import read_pte
 from ptefoundry.lowering.shortcuts import shortcuts
 from ptefoundry.params import XnnpackParams
 
@@ -34,11 +37,16 @@ class Compiled:
     """A lowered program, not yet on disk."""
 
     manager: "ExecutorchProgramManager"
+    eos_ids: tuple[int, ...]
 
     def write_program(self, path: Path) -> None:
         """Write the `.pte`."""
         with atomic_writer(path) as file:
             self.manager.write_to_file(file)
+        if 0 in self.eos_ids:
+            image = bytearray(path.read_bytes())
+            fill_ids(image, integers_at(read_pte(path)), self.eos_ids)
+            write_bytes(path, bytes(image))
 
     def write_foundation(self, path: Path) -> None:
         """Write the base's tensors as a `.ptd`."""
@@ -48,7 +56,7 @@ class Compiled:
 
 
 def compile_program(
-    model: "Transformer", config: ModelConfig, params: XnnpackParams, eos_ids: list[int]
+    model: "Transformer", config: ModelConfig, params: XnnpackParams, eos_ids: tuple[int, ...]
 ) -> Compiled:
     """Export and lower a model; takes seconds per layer and one core.
 
@@ -57,7 +65,8 @@ def compile_program(
             are `LoraLinear`.
         config: its shape.
         params: the backend's options.
-        eos_ids: token ids that end an answer, kept in the program as metadata.
+        eos_ids: token ids that end an answer, kept in the program as metadata; what
+            `load_eos_ids` gives, or its placeholders.
 
     Raises:
         BuildError: the delegate does not take a quantized linear.
@@ -68,7 +77,7 @@ def compile_program(
 
 
 def _lower(
-    model: "Transformer", config: ModelConfig, params: XnnpackParams, eos_ids: list[int]
+    model: "Transformer", config: ModelConfig, params: XnnpackParams, eos_ids: tuple[int, ...]
 ) -> Compiled:
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import EdgeCompileConfig, ExecutorchBackendConfig
@@ -94,7 +103,7 @@ def _lower(
                 external_constants=_tag,
             )
         )
-    return Compiled(manager)
+    return Compiled(manager, eos_ids)
 
 
 def _export(model: "Transformer", prefill: int) -> "torch.export.ExportedProgram":
@@ -147,14 +156,18 @@ def _check_quantized(edge: "EdgeProgramManager") -> None:
         )
 
 
-def _metadata(config: ModelConfig, params: XnnpackParams, eos_ids: list[int]) -> dict[str, Any]:
+def _metadata(
+    config: ModelConfig, params: XnnpackParams, eos_ids: tuple[int, ...]
+) -> dict[str, Any]:
     """Constant methods, under the names that ExecuTorch's LLM runners ask for."""
+    # The exporter leaves zeros out, and then there is no place to link one into.
+    numbers = [number or PLACEHOLDERS[at] for at, number in enumerate(eos_ids)]
     return {
         "get_max_context_len": params.context_length,
         "get_max_seq_len": params.prefill,
         "get_n_layers": config.n_layers,
         "get_vocab_size": config.vocab_size,
-        "get_eos_ids": eos_ids,
+        EOS_IDS: numbers,
         "use_kv_cache": True,
         "use_sdpa_with_kv_cache": True,
         "enable_dynamic_shape": True,

@@ -31,6 +31,7 @@ from ptefoundry.base.config import load_config
 from ptefoundry.files import write_json
 from ptefoundry.lowering.build import build_adapter, build_foundation
 from ptefoundry.lowering.compile import compile_template, make_recipe
+from ptefoundry.lowering.eos import load_eos_ids
 from ptefoundry.lowering.foundation import FOUNDATION_FILE
 from ptefoundry.lowering.ptd import read_ptd
 from ptefoundry.lowering.template import template_name
@@ -191,21 +192,16 @@ def _params() -> XnnpackParams:
     return load_params(Path.cwd()).backends.xnnpack
 
 
-def _eos_ids(folder: Path) -> list[int]:
-    chat = json.loads((folder / "canonical" / "tokenizer" / "chat.json").read_text())
-    return [int(number) for number in chat["eos_token_ids"]]
-
-
 def _compile_base(folder: Path) -> None:
     config = load_config(folder / "canonical" / "config.json")
-    recipe = make_recipe(config, _params(), _eos_ids(folder), {}, "benchmark")
+    recipe = make_recipe(config, _params(), {}, "benchmark")
     compile_template(recipe, folder / "base")
 
 
 def _compile_adapter(folder: Path, into: str = "adapter") -> None:
     config = load_config(folder / "canonical" / "config.json")
     signature = load_adapter(folder / "lora").modules
-    recipe = make_recipe(config, _params(), _eos_ids(folder), signature, "benchmark")
+    recipe = make_recipe(config, _params(), signature, "benchmark")
     compile_template(recipe, folder / into)
 
 
@@ -225,7 +221,7 @@ def _export_upstream(folder: Path) -> None:
     config = LlmConfig()
     config.base.checkpoint = str(files / "checkpoint.pth")
     config.base.params = str(files / "params.json")
-    config.base.metadata = json.dumps({"get_eos_ids": _eos_ids(folder)})
+    config.base.metadata = json.dumps({"get_eos_ids": load_eos_ids(folder / "canonical")})
     config.base.lora_config = LoraConfig(
         adapter_checkpoint=str(files / "adapter.safetensors"),
         adapter_config=str(files / "adapter_config.json"),

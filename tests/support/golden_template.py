@@ -1,6 +1,6 @@
 """Canonical bases and adapters for the golden template, written without torch.
 
-`tests/golden/template-v1` holds the templates of a Qwen2 with one layer: `base`, and
+`tests/golden/template-v2` holds the templates of a Qwen2 with one layer: `base`, and
 `adapter` for wq with rank 8 and w2 with rank 2. To make them anew, compile each of
 their recipes: `compile_template(load_template(folder).map.recipe, folder)`.
 """
@@ -26,7 +26,7 @@ from ptefoundry.toolchain import describe_section
 from ptefoundry.workspace import Workspace
 from support.tiny_adapters import Tensor, write_tensors
 
-TEMPLATES = Path(__file__).parents[1] / "golden" / "template-v1"
+TEMPLATES = Path(__file__).parents[1] / "golden" / "template-v2"
 WQ, W2 = "layers.0.attention.wq", "layers.0.feed_forward.w2"
 SIGNATURE = {WQ: 8, W2: 2}
 
@@ -54,11 +54,14 @@ def random_tensor(shape: tuple[int, ...], seed: str) -> Tensor:
     return "F32", shape, data
 
 
-def write_base(folder: Path, tensors: Tensors | None = None) -> Path:
+def write_base(
+    folder: Path, tensors: Tensors | None = None, eos_ids: list[int] | None = None
+) -> Path:
     """A canonical base of the template's architecture."""
     folder.mkdir(parents=True)
     architecture = load_template(TEMPLATES / "base").map.recipe.architecture
-    write_json(folder / "config.json", architecture)
+    write_json(folder / "config.json", {**architecture, "max_context": 2048})
+    write_json(folder / "tokenizer" / "chat.json", {"eos_token_ids": eos_ids or [2]})
     write_tensors(folder / "model.safetensors", tensors or base_tensors())
     return folder
 

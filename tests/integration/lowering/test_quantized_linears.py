@@ -65,7 +65,7 @@ class Built:
             self.adapters[name] = folder
         config, templates = load_config(self.base / "config.json"), root / "templates"
         for signature in ({}, load_adapter(folder).modules):
-            recipe = make_recipe(config, self.params, [2], signature, "test")
+            recipe = make_recipe(config, self.params, signature, "test")
             compile_template(recipe, templates / template_name(signature))
         build_foundation(self.base, templates, root / "foundation")
         self.foundation = root / "foundation" / "foundation.ptd"
@@ -314,6 +314,6 @@ def test_linears_that_differ_in_scales_alone_are_refused(tmp_path: Path) -> None
     save_file(tensors, path)
     config = load_config(tmp_path / "canonical" / "config.json")
     templates = tmp_path / "templates"
-    compile_template(make_recipe(config, params, [2], {}, "test"), templates / template_name({}))
+    compile_template(make_recipe(config, params, {}, "test"), templates / template_name({}))
     with pytest.raises(CheckpointError, match=r"w3\.weight: .*those of .*w1\.weight; the runtime"):
         build_foundation(tmp_path / "canonical", templates, tmp_path / "foundation")

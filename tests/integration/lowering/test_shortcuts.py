@@ -89,7 +89,7 @@ def _compile(
     model = placeholder_model(config, case.signature, params).model
     with patch.context() as patched:
         patched.setattr(xnnpack, "shortcuts", lambda partitioners: shortcuts(partitioners, names))
-        compiled = xnnpack.compile_program(model, config, params, [2])
+        compiled = xnnpack.compile_program(model, config, params, (2,))
     compiled.write_program(folder / "program.pte")
     compiled.write_foundation(folder / "foundation.ptd")
     return (folder / "program.pte").read_bytes(), (folder / "foundation.ptd").read_bytes()

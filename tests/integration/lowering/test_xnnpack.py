@@ -21,6 +21,7 @@ from ptefoundry.base.config import load_config
 from ptefoundry.base.convert import convert_base
 from ptefoundry.bundle.manifest import Variant
 from ptefoundry.bundle.relink import check_export
+from ptefoundry.files import write_json
 from ptefoundry.lowering import xnnpack
 from ptefoundry.lowering.build import build_adapter, build_foundation
 from ptefoundry.lowering.compile import compile_template, make_recipe
@@ -34,7 +35,6 @@ from support.golden_template import TEMPLATES
 from support.tiny_models import save_tiny_adapter, save_tiny_base
 
 PARAMS = XnnpackParams(context_length=48, prefill_length=16)
-EOS_IDS = [2]
 
 
 class Built:
@@ -63,7 +63,7 @@ class Built:
         folder = self.templates / template_name(signature)
         if not folder.exists():
             config = load_config(self.base / "config.json")
-            compile_template(make_recipe(config, PARAMS, EOS_IDS, signature, "test"), folder)
+            compile_template(make_recipe(config, PARAMS, signature, "test"), folder)
         return folder
 
     def add(self, name: str, **lora: Any) -> Path:
@@ -124,6 +124,23 @@ def test_linked_files_equal_full_exports(built_each: Built, tmp_path: Path) -> N
         assert foundation == data, name
 
 
+@pytest.mark.parametrize("ids", [[3, 5], [5, 0]], ids=["plain", "zero"])
+def test_ids_that_end_answers_are_those_of_a_full_export(
+    built: Built, tmp_path: Path, ids: list[int]
+) -> None:
+    base = Path(shutil.copytree(built.base, tmp_path / "base"))
+    chat = json.loads((base / "tokenizer" / "chat.json").read_text())
+    write_json(base / "tokenizer" / "chat.json", {**chat, "eos_token_ids": ids})
+    build_foundation(base, built.templates, tmp_path / "foundation")
+    linked, full = tmp_path / "foundation" / "base.pte", tmp_path / "full.pte"
+    export_in_full(base, None, PARAMS).write_program(full)
+    assert linked.read_bytes() == full.read_bytes() != built.base_program.read_bytes()
+    assert read_pte(full).constants["get_eos_ids"] == (*ids, *[ids[-1]] * 6)
+    assert (tmp_path / "foundation" / "foundation.ptd").read_bytes() == (
+        built.foundation.read_bytes()
+    )
+
+
 def test_adapters_of_one_signature_share_a_template(built: Built) -> None:
     signatures = {
         name: template_name(load_adapter(folder).modules) for name, folder in built.adapters.items()
@@ -170,7 +187,7 @@ def test_metadata_says_what_a_runner_needs(built: Built) -> None:
     constants = read_pte(built.programs["red"]).constants
     assert constants["get_max_context_len"] == (48,)
     assert constants["get_max_seq_len"] == (16,)
-    assert constants["get_eos_ids"] == (2,)
+    assert constants["get_eos_ids"] == (2,) * 8
     assert constants["use_kv_cache"] == (True,)
 
 

@@ -61,7 +61,6 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def converted(workspace: Path) -> Workspace:
     """A workspace whose two adapters have one signature."""
     found = Workspace(workspace)
-    write_json(found.canonical_base / "tokenizer" / "chat.json", {"eos_token_ids": [2]})
     for name in ("red", "blue"):
         write_canonical_adapter(found.artifacts / "adapters" / "canonical" / name)
     return found

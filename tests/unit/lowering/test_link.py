@@ -11,6 +11,7 @@ import pytest
 
 from ptefoundry.adapter.canonical import load_adapter
 from ptefoundry.errors import AdapterError, ArtifactError, CheckpointError, VerificationError
+from ptefoundry.files import write_json
 from ptefoundry.lowering.build import build_adapter, build_foundation
 from ptefoundry.lowering.foundation import load_foundation
 from ptefoundry.lowering.link import Linker
@@ -82,6 +83,41 @@ def test_a_linked_program_holds_the_adapter_s_bytes(built: Path, tmp_path: Path)
     placeholders = {slot.key for slot in load_template(ADAPTER).map.slots if slot.kind != "fixed"}
     needed = frozenset().union(*(method.needs for method in program.methods))
     assert not placeholders & needed
+
+
+@pytest.mark.parametrize("ids", [[2], [0], [7, 0, 7], list(range(8)), [2**31]])
+def test_what_ends_an_answer_is_linked(ids: list[int], tmp_path: Path) -> None:
+    base = golden.write_base(tmp_path / "base", eos_ids=ids)
+    build_foundation(base, TEMPLATES, tmp_path / "built")
+    _link(ADAPTER, tmp_path / "built", golden.write_adapter(tmp_path / "red"), tmp_path / "red.pte")
+    for path in (tmp_path / "built" / "base.pte", tmp_path / "red.pte"):
+        found = read_pte(path).constants["get_eos_ids"]
+        assert found == (*ids, *ids[-1:] * (8 - len(ids)))
+
+
+@pytest.mark.parametrize("ids", [list(range(9)), []])
+def test_too_many_ends_or_none_are_refused(ids: list[int], tmp_path: Path) -> None:
+    base = golden.write_base(tmp_path / "base")
+    write_json(base / "tokenizer" / "chat.json", {"eos_token_ids": ids})
+    with pytest.raises(CheckpointError, match=rf"eos_token_ids: .* 1 to 8 ids, found {len(ids)};"):
+        build_foundation(base, TEMPLATES, tmp_path / "built")
+    (base / "tokenizer" / "chat.json").unlink()
+    with pytest.raises(CheckpointError, match="expected eos_token_ids"):
+        build_foundation(base, TEMPLATES, tmp_path / "built")
+
+
+def test_a_template_serves_bases_of_any_context(tmp_path: Path, built: Path) -> None:
+    base = golden.write_base(tmp_path / "base")
+    config = json.loads((base / "config.json").read_text())
+    write_json(base / "config.json", {**config, "max_context": 99})
+    build_foundation(base, TEMPLATES, tmp_path / "built")
+    assert (tmp_path / "built" / "base.pte").read_bytes() == (built / "base.pte").read_bytes()
+
+
+def test_ids_that_are_not_where_the_map_says_are_refused(template: Path, built: Path) -> None:
+    golden.edit_map(template, lambda content: content["eos_ids_at"].reverse())
+    with pytest.raises(ArtifactError, match="eos_ids_at: expected the placeholders"):
+        Linker(load_template(template), load_foundation(built))
 
 
 def test_the_same_inputs_give_the_same_bytes(built: Path, base: Path, tmp_path: Path) -> None:
@@ -377,13 +413,16 @@ def test_a_swapped_index_is_refused(foundation: Path) -> None:
         load_foundation(foundation)
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"format_version": 2, "tensors": [{}]}'])
+INDEX = '{"format_version": 3, "tensors": %s}'
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", INDEX % '[{}], "eos_ids": []', INDEX % "[]"])
 def test_another_index_is_refused(foundation: Path, text: str) -> None:
     (foundation / "foundation.json").write_text(text)
     with pytest.raises(ArtifactError, match=r"foundation\.json: expected a foundation's index"):
         load_foundation(foundation)
     (foundation / "foundation.json").write_text('{"format_version": 1, "tensors": []}')
-    with pytest.raises(ArtifactError, match="format_version: expected 2, found 1"):
+    with pytest.raises(ArtifactError, match="format_version: expected 3, found 1"):
         load_foundation(foundation)
 
 
