@@ -45,6 +45,26 @@ def test_local_sources_are_dependencies_and_remote_ones_are_not(tmp_path: Path) 
     assert stages["link"]["matrix"] == {"backend": ["xnnpack"], "adapter": ["far", "near"]}
 
 
+def test_a_link_depends_on_what_its_own_template_follows_from(tmp_path: Path) -> None:
+    """Its recipe: shape, options, signature, toolchain; and that of others with a shared one."""
+    stages = _stages(tmp_path, "file:base", "{a: {source: 'file:a'}}")
+    own = [
+        "artifacts/adapters/canonical/${item.adapter}",
+        "artifacts/base/canonical/config.json",
+        "artifacts/foundation/${item.backend}",
+    ]
+    assert stages["link"]["deps"] == own
+    assert stages["link"]["params"] == [
+        "backends.${item.backend}",
+        {"toolchain.json": ["compile", "link"]},
+    ]
+    path = tmp_path / "params.yaml"
+    path.write_text(path.read_text().replace("xnnpack: {", "xnnpack: {templates: shared"))
+    sync_graph(tmp_path)
+    shared = YAML(typ="safe").load((tmp_path / "dvc.yaml").read_text())["stages"]["link"]["deps"]
+    assert set(shared) - set(own) == {"artifacts/signatures.json"}
+
+
 def test_remote_base_has_no_dependency(tmp_path: Path) -> None:
     stages = _stages(tmp_path, "hf:org/model@main", "{}")
     assert "deps" not in stages["fetch-base"]

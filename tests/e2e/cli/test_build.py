@@ -80,7 +80,8 @@ def test_plan_tells_what_build_does(built: Any) -> None:
     assert planned["compile@xnnpack"]["reasons"] == [
         "params.yaml: backends.xnnpack.context_length: 1024 -> 512"
     ]
-    assert "compile@xnnpack" in planned["link@xnnpack-red"]["after"]
+    assert "compile@xnnpack" in planned["foundation@xnnpack"]["after"]
+    assert "foundation@xnnpack" in planned["link@xnnpack-red"]["after"]
     assert "link@xnnpack-red" in planned["smoke@xnnpack-red"]["after"]
     results = _results(built.run("build", "--json").stdout)
     ran = {name for name, result in results.items() if result != "unchanged"}
