@@ -20,7 +20,7 @@ from ptefoundry.errors import DigestMismatchError, ObjectMissingError, RegistryE
 from ptefoundry.registry.chunks import Chunk, ChunkList
 from ptefoundry.registry.names import blob_key, hex_of
 from ptefoundry.registry.partials import Partial
-from ptefoundry.registry.store.interface import Store
+from ptefoundry.registry.store.interface import Piece, Store
 from ptefoundry.registry.workers import Attempt
 
 _CHUNKED_FROM = 64 << 20
@@ -136,7 +136,7 @@ class RangeJob:
                     self._wrong = 0
                     return
 
-    def _receive(self, piece: bytes, attempt: Attempt) -> bool:
+    def _receive(self, piece: Piece, attempt: Attempt) -> bool:
         """Write and hash what arrived; False if the request is to be made anew."""
         rest = memoryview(piece)
         while rest:

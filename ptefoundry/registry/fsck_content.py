@@ -13,7 +13,7 @@ from ptefoundry.registry.names import blob_key, compressed_key, hex_of
 from ptefoundry.registry.oci import Descriptor
 from ptefoundry.registry.parallel import for_each
 from ptefoundry.registry.references import Edge
-from ptefoundry.registry.store.interface import Store
+from ptefoundry.registry.store.interface import Piece, Store
 from ptefoundry.report import progress
 
 
@@ -135,7 +135,7 @@ def _hash_blob(store: Store, digest: str, size: int, chunks: ChunkList | None) -
     return None
 
 
-def _hash_pieces(piece: bytes, at: int, step: int, pieces: "list[hashlib._Hash]") -> None:
+def _hash_pieces(piece: Piece, at: int, step: int, pieces: "list[hashlib._Hash]") -> None:
     view = memoryview(piece)
     while view:
         taken = view[: step - at % step]

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ptefoundry.errors import ObjectMissingError, StoreError
-from ptefoundry.registry.store.interface import ObjectInfo
+from ptefoundry.registry.store.interface import ObjectInfo, Piece
 from ptefoundry.registry.store.keys import check_key
 from ptefoundry.registry.store.readonly import ReadOnly
 from ptefoundry.registry.store.remembered import Remembered
@@ -72,7 +72,7 @@ class HttpStore(ReadOnly):
         """See `Store`; what has been read before is asked for on condition that it changed."""
         return retried(lambda: self._read(key, limit))
 
-    def stream(self, key: str, start: int, end: int) -> AbstractContextManager[Iterator[bytes]]:
+    def stream(self, key: str, start: int, end: int) -> AbstractContextManager[Iterator[Piece]]:
         """See `Store`."""
 
         @contextmanager
@@ -168,7 +168,7 @@ class HttpStore(ReadOnly):
             )
 
     @contextmanager
-    def _nothing(self, key: str) -> Iterator[Iterator[bytes]]:
+    def _nothing(self, key: str) -> Iterator[Iterator[Piece]]:
         if self.head(key) is None:
             raise ObjectMissingError(f"{self.url}{key}: there is no such object")
         yield iter(())

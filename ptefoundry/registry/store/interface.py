@@ -13,6 +13,8 @@ from typing import Protocol
 
 Advance = Callable[[int], None]
 """Called with the number of bytes moved since the last call."""
+Piece = bytes | memoryview
+"""Some bytes of an object that is arriving; a view's change when the next ones arrive."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,11 @@ class Store(Protocol):
             StoreError: it has more than `limit` bytes; no more than that are read.
         """
 
-    def stream(self, key: str, start: int, end: int) -> AbstractContextManager[Iterator[bytes]]:
+    def stream(self, key: str, start: int, end: int) -> AbstractContextManager[Iterator[Piece]]:
         """Pieces of the bytes from `start` to before `end`, as they arrive.
 
-        Fewer bytes than asked for are an error, raised by the iterator.
+        A piece is valid until the next one is asked for, which may use its memory. Fewer
+        bytes than asked for are an error, raised by the iterator.
 
         Raises:
             ObjectMissingError: there is no such object.

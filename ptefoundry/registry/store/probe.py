@@ -226,7 +226,7 @@ def _reads_ranges(store: Store, new_key: Callable[[], str]) -> bool:
     store.create(key, data)
     try:
         with store.stream(key, 100, 300) as pieces:
-            return b"".join(pieces) == data[100:300]
+            return b"".join(map(bytes, pieces)) == data[100:300]
     except StoreError:
         return False
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from ptefoundry import retry
 from ptefoundry.errors import StoreError
+from ptefoundry.registry.store.interface import Piece
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -29,7 +30,7 @@ class Connection:
 
     version: str
     """Names the object's content, "" if the store does not."""
-    pieces: Iterator[bytes]
+    pieces: Iterator[Piece]
 
 
 Connect = Callable[[int, str], AbstractContextManager[Connection]]
@@ -51,7 +52,7 @@ def retried(attempt: Callable[[], _Result]) -> _Result:
 
 
 @contextmanager
-def resumed(connect: Connect, start: int, end: int, *, label: str) -> Iterator[Iterator[bytes]]:
+def resumed(connect: Connect, start: int, end: int, *, label: str) -> Iterator[Iterator[Piece]]:
     """Pieces of the bytes from `start` to before `end`, over as many connections as it takes.
 
     The count of tries starts again whenever bytes have arrived. The first connection is
@@ -69,7 +70,7 @@ def resumed(connect: Connect, start: int, end: int, *, label: str) -> Iterator[I
         pieces.close()
 
 
-def _pieces(connect: Connect, start: int, end: int, label: str) -> Generator[bytes, None, None]:
+def _pieces(connect: Connect, start: int, end: int, label: str) -> Generator[Piece, None, None]:
     """Yields an empty piece once the first connection is open."""
     position, version, opened = start, "", False
     tries = _tries(start)

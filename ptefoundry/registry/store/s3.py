@@ -18,14 +18,14 @@ from ptefoundry.errors import (
     ObjectMissingError,
     StoreError,
 )
-from ptefoundry.registry.store.interface import Advance, ObjectInfo
+from ptefoundry.registry.store.interface import Advance, ObjectInfo, Piece
 from ptefoundry.registry.store.keys import check_prefix
+from ptefoundry.registry.store.receiving import PIECE_BYTES, received
 from ptefoundry.registry.store.resuming import BrokenStreamError, Connection, resumed, retried
 from ptefoundry.registry.store.s3_bucket import CREATE, MISSING, Bucket
 from ptefoundry.registry.store.s3_upload import drop_uploads, upload
 from ptefoundry.s3 import error_code
 
-_PIECE_BYTES = 1 << 18
 _TRIES = 8
 _PAUSE_S = 0.05
 _RANGE_REFUSED = frozenset({"416", "InvalidRange"})
@@ -75,7 +75,7 @@ class S3Store:
 
         return retried(attempt)
 
-    def stream(self, key: str, start: int, end: int) -> AbstractContextManager[Iterator[bytes]]:
+    def stream(self, key: str, start: int, end: int) -> AbstractContextManager[Iterator[Piece]]:
         """See `Store`."""
 
         @contextmanager
@@ -89,7 +89,7 @@ class S3Store:
                         f"{self.url}{key}: asked for the bytes from {position} on, the store sent "
                         f"the range {found}; it cannot be used without ranges"
                     )
-                yield Connection(answer["ETag"], answer["Body"].iter_chunks(_PIECE_BYTES))
+                yield Connection(answer["ETag"], _pieces(answer["Body"], self.url + key))
 
         if start >= end:
             return self._nothing(key)
@@ -187,7 +187,7 @@ class S3Store:
         )
 
     @contextmanager
-    def _nothing(self, key: str) -> Iterator[Iterator[bytes]]:
+    def _nothing(self, key: str) -> Iterator[Iterator[Piece]]:
         if self.head(key) is None:
             raise self._missing(key)
         yield iter(())
@@ -219,3 +219,13 @@ class S3Store:
 
     def _missing(self, key: str) -> ObjectMissingError:
         return ObjectMissingError(f"{self.url}{key}: there is no such object")
+
+
+def _pieces(body: Any, label: str) -> Iterator[Piece]:
+    """Pieces of a body, past boto3, which copies them; by it where the body is not a plain one."""
+    from botocore.response import StreamingBody
+
+    # A body of another type checks what it hands out.
+    plain = type(body) is StreamingBody
+    pieces = received(body._raw_stream, label=label) if plain else None
+    return body.iter_chunks(PIECE_BYTES) if pieces is None else pieces

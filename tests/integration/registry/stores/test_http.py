@@ -21,7 +21,7 @@ def _filled(served: StaticServer) -> None:
 
 def read_range(store: HttpStore, start: int, end: int) -> bytes:
     with store.stream(KEY, start, end) as pieces:
-        return b"".join(pieces)
+        return b"".join(map(bytes, pieces))
 
 
 def test_a_broken_connection_is_resumed_where_it_broke(

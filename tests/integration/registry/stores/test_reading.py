@@ -67,7 +67,7 @@ def test_ranges(side: Side, start: int, end: int) -> None:
     side.writer.create(KEY, DATA)
 
     with side.reader.stream(KEY, start, end) as pieces:
-        assert b"".join(pieces) == DATA[start:end]
+        assert b"".join(map(bytes, pieces)) == DATA[start:end]
 
 
 @pytest.mark.parametrize("start", [0, 100, len(DATA), len(DATA) + 5])

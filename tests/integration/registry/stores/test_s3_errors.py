@@ -9,6 +9,7 @@ from typing import Any
 import botocore.client
 import botocore.exceptions
 import pytest
+from botocore.response import StreamingBody
 from moto import mock_aws
 
 from ptefoundry import s3
@@ -196,18 +197,71 @@ def test_a_reading_connection_that_breaks_is_resumed(
         found = get(**arguments)
         ranges.append(arguments.get("Range", ""))
         if len(ranges) < 3:
-            found["Body"].iter_chunks = lambda size: _cut(found["Body"], size)
+            source = found["Body"]._raw_stream._fp
+            source.readinto = _cut(source.readinto)
         return found
 
     monkeypatch.setattr(client, "get_object", cutting)
-    with s3_store.stream(KEY, 0, len(data)) as pieces:
-        assert b"".join(pieces) == data
+    assert streamed(s3_store, len(data)) == data
     assert ranges == [f"bytes={start}-{len(data) - 1}" for start in (0, 1 << 18, 2 << 18)]
 
 
-def _cut(body: Any, size: int) -> Iterator[bytes]:
-    yield body.read(size)
-    raise botocore.exceptions.ReadTimeoutError(endpoint_url="")
+def _cut(readinto: Callable[[memoryview], int]) -> Callable[[memoryview], int]:
+    """One piece, then silence."""
+    left = [readinto]
+
+    def cut(buffer: memoryview) -> int:
+        if not left:
+            raise TimeoutError("timed out")
+        return left.pop()(buffer)
+
+    return cut
+
+
+def streamed(store: S3Store, size: int) -> bytes:
+    with store.stream(KEY, 0, size) as pieces:
+        return b"".join(map(bytes, pieces))
+
+
+def test_a_body_that_is_not_plain_is_left_to_boto3(
+    s3_store: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = bytes(range(256)) * 8192
+    s3_store.create(KEY, data)
+    client, read = s3_store.bucket.client, list[int]()
+    get = client.get_object
+
+    class Body(StreamingBody):
+        def read(self, amt: int | None = None) -> bytes:
+            piece = super().read(amt)
+            read.append(len(piece))
+            return bytes(piece)
+
+    def other(**arguments: Any) -> Any:
+        found = get(**arguments)
+        found["Body"] = Body(found["Body"]._raw_stream, len(data))
+        return found
+
+    monkeypatch.setattr(client, "get_object", other)
+    assert streamed(s3_store, len(data)) == data
+    assert sum(read) == len(data)
+
+
+def test_connections_are_used_again_unless_something_was_left_in_them(s3_store: S3Store) -> None:
+    data = bytes(range(256)) * 8192
+    s3_store.create(KEY, data)
+    manager = s3_store.bucket.client._endpoint.http_session._manager
+    (pool,) = (manager.pools[key] for key in manager.pools.keys())  # noqa: SIM118
+
+    before = pool.num_connections
+    for _ in range(3):
+        assert streamed(s3_store, len(data)) == data
+    assert pool.num_connections == before
+
+    with s3_store.stream(KEY, 0, len(data)) as pieces:
+        next(pieces)
+    assert streamed(s3_store, len(data)) == data
+    assert pool.num_connections == before + 1
 
 
 def drop_header(store: S3Store, operation: str, header: str) -> None:
