@@ -6,6 +6,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ptefoundry.toolchain import current_toolchain
@@ -34,14 +35,33 @@ def machine(root: Path) -> str:
     )
 
 
+@dataclass(frozen=True)
+class Usage:
+    """What a command took."""
+
+    seconds: float
+    """From start to end."""
+    cpu_s: float
+    """Seconds of all processors."""
+    rss: int
+    """Peak, bytes."""
+
+
 def timed(command: Sequence[str | Path]) -> tuple[float, int]:
     """Seconds and peak RSS in bytes of a command that must succeed."""
+    usage = measured(command)
+    return usage.seconds, usage.rss
+
+
+def measured(command: Sequence[str | Path]) -> Usage:
+    """What a command takes that must succeed."""
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
         raise SystemExit(f"{' '.join(map(str, command))} failed; run `make demo` first")
-    return time.perf_counter() - start, usage.ru_maxrss * 1024
+    seconds = time.perf_counter() - start
+    return Usage(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
 
 
 def output(command: Sequence[str | Path], cwd: Path | None = None) -> str:
