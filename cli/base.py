@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ptefoundry.base.config import ModelConfig, load_config
 from ptefoundry.base.sources import ADAPTER_FILES, BASE_FILES, FetchedSource, Wanted, fetch
-from ptefoundry.params import PARAMS_FILE, BaseParams, Params
-from ptefoundry.workspace import Workspace, cache_folder
+from ptefoundry.params import BaseParams, Params
+from ptefoundry.workspace import PARAMS_FILE, Workspace, cache_folder
 
 from .dvc_files import read_stages
 from .sources import Pinned, pin

@@ -12,9 +12,9 @@ from string import Template
 from ptefoundry.errors import ConfigError
 from ptefoundry.files import write_text
 from ptefoundry.graph import GRAPH_FILE, sync_graph
-from ptefoundry.params import PARAMS_FILE
 from ptefoundry.process import run
 from ptefoundry.toolchain import pin_toolchain
+from ptefoundry.workspace import PARAMS_FILE
 
 from .sources import Pinned
 

@@ -14,8 +14,8 @@ from ruamel.yaml.comments import CommentedMap
 
 from ptefoundry.errors import ConfigError
 from ptefoundry.files import write_text
-from ptefoundry.params import PARAMS_FILE
 from ptefoundry.typed_yaml import read_yaml
+from ptefoundry.workspace import PARAMS_FILE
 
 from .sources import Pinned
 

@@ -143,7 +143,8 @@ def known_policy(trust: Path | None) -> "TrustPolicy | None":
 
 def workspace_params() -> "tuple[Path, Params] | None":
     """Root and parameters of the workspace that the command runs in, None outside of one."""
-    from ptefoundry.params import PARAMS_FILE, load_params
+    from ptefoundry.params import load_params
+    from ptefoundry.workspace import PARAMS_FILE
 
     here = Path.cwd()
     for root in (here, *here.parents):

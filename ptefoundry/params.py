@@ -20,8 +20,8 @@ from ptefoundry.digest import parse_sha256
 from ptefoundry.errors import ConfigError
 from ptefoundry.schemes import Schemes, parse_embedding_scheme, parse_linear_scheme
 from ptefoundry.typed_yaml import STRICT, check_types, line_of, parse_yaml, read_text
+from ptefoundry.workspace import PARAMS_FILE
 
-PARAMS_FILE = "params.yaml"
 _BUNDLE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _AS_LINEAR = "same"
 

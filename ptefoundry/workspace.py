@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptefoundry.errors import ConfigError
-from ptefoundry.params import PARAMS_FILE
 
+# Not in params.py, whose libraries take longer to load than a small pull takes.
+PARAMS_FILE = "params.yaml"
 BASE_VARIANT = "base"
 """The variant of a bundle without an adapter."""
 

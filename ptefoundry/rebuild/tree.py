@@ -12,10 +12,9 @@ from ptefoundry.base.sources.cache import keep_content, take_content
 from ptefoundry.errors import SourceError
 from ptefoundry.files import write_text
 from ptefoundry.graph import sync_graph
-from ptefoundry.params import PARAMS_FILE
 from ptefoundry.rebuild.record import BuildRecord
 from ptefoundry.toolchain import pin_toolchain
-from ptefoundry.workspace import Workspace
+from ptefoundry.workspace import PARAMS_FILE, Workspace
 
 _LOCAL = "file:"
 _SOURCE_CONTROL = "[core]\n    no_scm = true\n"

@@ -13,11 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ptefoundry.errors import ConfigError
-from ptefoundry.params import PARAMS_FILE, TrustKeyParams, TrustParams
+from ptefoundry.params import TrustKeyParams, TrustParams
 from ptefoundry.registry.names import check_name
 from ptefoundry.registry.trust.keys import is_pem, load_public_key
 from ptefoundry.registry.trust.policy import TrustedKey, TrustPolicy
 from ptefoundry.typed_yaml import check_types, read_yaml
+from ptefoundry.workspace import PARAMS_FILE
 
 TRUST_VARIABLE = "PTEFOUNDRY_TRUST"
 """Environment variable with the path of a policy or public key, or a public key in PEM."""
