@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ptefoundry.errors import FoundryError
+from ptefoundry.s3_signing import sign_by_checksum
 
 CONNECTIONS = 32
 """Connections to one store that are kept open at most."""
@@ -85,7 +86,9 @@ def connect(*, endpoint_url: str | None = None) -> Any:
         retries={"mode": "standard", "total_max_attempts": _TRIES},
     )
     # boto3.client would remember the credentials of its first call.
-    return boto3.session.Session().client("s3", config=config, endpoint_url=endpoint_url)
+    client = boto3.session.Session().client("s3", config=config, endpoint_url=endpoint_url)
+    sign_by_checksum(client)
+    return client
 
 
 @contextmanager

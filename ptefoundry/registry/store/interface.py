@@ -93,8 +93,9 @@ class Store(Protocol):
     def upload(self, key: str, path: Path, *, sha256: str, advance: Advance) -> None:
         """Store a file of any size under a key that is made of its digest.
 
-        An object that is there already is a success if its size is right. An upload
-        that was interrupted goes on where it stopped, where the store can.
+        An object that is there already is a success if its size is right; the bytes of a
+        small file may be sent before that is known. An upload that was interrupted goes
+        on where it stopped, where the store can.
 
         Raises:
             StoreError: the file's bytes are not those of `sha256` by the time they are

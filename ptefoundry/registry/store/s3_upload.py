@@ -23,6 +23,8 @@ def upload(
 ) -> None:
     """See `Store.upload`.
 
+    A small file is sent without asking first, as whoever has many asked for all of them.
+
     Args:
         bucket: to store it in.
         key: made of the digest.
@@ -32,16 +34,13 @@ def upload(
         cache: folder in which uploads by parts are remembered until they are finished.
     """
     size = path.stat().st_size
-    if bucket.is_there(key, size):
-        advance(size)
-    elif size <= ONE_REQUEST_BYTES:
+    if size <= ONE_REQUEST_BYTES:
         _put(bucket, key, path, sha256)
         advance(size)
     else:
         name = f"{bucket.client.meta.endpoint_url} {bucket.url}{key} {sha256}"
         journal = Journal(cache / f"{hash_bytes(name.encode())}.jsonl")
         with journal.locked(label=bucket.url + key):
-            # Another process of this machine may have stored it while this one waited.
             if bucket.is_there(key, size):
                 advance(size)
                 journal.remove()

@@ -1,5 +1,6 @@
 """Uploads by parts against SeaweedFS: killed, disturbed, raced, refused."""
 
+import base64
 import hashlib
 import os
 import signal
@@ -316,6 +317,47 @@ def test_small_files_are_one_request(s3_store: S3Store, tmp_path: Path) -> None:
         **s3_store.bucket.at(blob_key(f"sha256:{digest}")), ChecksumMode="ENABLED"
     )
     assert found["ChecksumSHA256"] == puts[0]["ChecksumSHA256"]
+
+
+def test_a_small_file_that_is_there_already(s3_store: S3Store, tmp_path: Path) -> None:
+    path = tmp_path / "adapter.ptd"
+    path.write_bytes(b"adapter")
+    digest = hashlib.sha256(b"adapter").hexdigest()
+    key = blob_key(f"sha256:{digest}")
+    heads = count(s3_store, "HeadObject")
+
+    assert send(s3_store, key, path, digest) == 7
+    assert heads == []
+    assert send(s3_store, key, path, digest) == 7
+    assert len(heads) == 1
+
+    s3_store.bucket.client.put_object(**s3_store.bucket.at(key), Body=b"other size")
+    with pytest.raises(StoreError, match="expected 7 bytes, the store has 10"):
+        send(s3_store, key, path, digest)
+
+
+@pytest.mark.parametrize("size", [1000, SIZE])
+def test_what_is_sent_is_signed_by_its_checksum(
+    s3_store: S3Store, tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file.ptd"
+    path.write_bytes(os.urandom(size))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    signed = list[tuple[str, bytes]]()
+
+    def note(request: Any, **_: Any) -> None:
+        checksum = request.headers["x-amz-checksum-sha256"]
+        signed.append((base64.b64decode(checksum).hex(), request.headers["X-Amz-Content-SHA256"]))
+
+    for operation in ("PutObject", "UploadPart"):
+        s3_store.bucket.client.meta.events.register(f"before-send.s3.{operation}", note)
+    # Whatever hashes a body to sign it reads it in pieces of this size.
+    monkeypatch.setattr("botocore.auth.PAYLOAD_BUFFER", "not to be used")
+
+    send(s3_store, blob_key(f"sha256:{digest}"), path, digest)
+
+    assert signed
+    assert all(checksum == payload.decode() for checksum, payload in signed)
 
 
 def test_the_client_is_shared_by_threads(s3_store: S3Store) -> None:
