@@ -15,7 +15,9 @@ from ptefoundry.errors import ArtifactError, RegistryError
 from ptefoundry.registry.oci import parse_object
 
 CHUNK_SIZE = 8 << 20
-"""Bytes of all chunks but the last. Files of no more than that have no list."""
+"""Bytes of all chunks but the last. Files of no more than that never have a list."""
+CHUNKED_FROM = 64 << 20
+"""Bytes from which on several requests for a file are worth those for its chunk list."""
 _FORMAT = 1
 _SMALLEST, _LARGEST = 64 << 10, 1 << 30
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -56,8 +58,8 @@ class ChunkList:
 
 
 def has_chunk_list(size: int) -> bool:
-    """Whether a file of `size` bytes has a chunk list."""
-    return size > CHUNK_SIZE
+    """Whether a file of `size` bytes gets a chunk list, and is fetched by it."""
+    return size >= CHUNKED_FROM
 
 
 def hash_chunks(path: Path, *, size: int, sha256: str) -> ChunkList:

@@ -17,14 +17,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ptefoundry.errors import DigestMismatchError, ObjectMissingError, RegistryError, StoreError
-from ptefoundry.registry.chunks import Chunk, ChunkList
+from ptefoundry.registry.chunks import Chunk, ChunkList, has_chunk_list
 from ptefoundry.registry.names import blob_key, hex_of
 from ptefoundry.registry.partials import Partial
 from ptefoundry.registry.store.interface import Piece, Store
 from ptefoundry.registry.workers import Attempt
 
-_CHUNKED_FROM = 64 << 20
-"""Bytes from which on several requests are worth a second one for the chunk list."""
 _CHUNKS_PER_REQUEST = 4
 _WRONG_CHUNKS = 3
 """Times that a chunk may arrive wrong."""
@@ -46,7 +44,7 @@ class WantedBlob:
     @property
     def parallel(self) -> bool:
         """Whether it is to be fetched by several requests, which takes its chunk list."""
-        return self.chunks is not None and self.size >= _CHUNKED_FROM
+        return self.chunks is not None and has_chunk_list(self.size)
 
 
 def whole(blob: WantedBlob) -> Chunk:

@@ -1,13 +1,18 @@
 """Many small requests at once, for any number of them in little memory."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
 THREADS = 16
-BLOB_THREADS = 8
-"""Requests at once where each moves a blob, or a part of one."""
+BLOB_THREADS = max(4, min(8, 2 * (os.cpu_count() or 1)))
+"""Requests at once where each moves a blob, or a part of one.
+
+More than the processors can serve cost time, as they wait for each other; fewer than four
+leave a connection of long delay idle.
+"""
 _BATCH = 64
 """Items taken per thread before the next ones are asked for."""
 _Item = TypeVar("_Item")

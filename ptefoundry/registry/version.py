@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ptefoundry.bundle.manifest import MANIFEST_FILE, MEASURED_FILE, SIGNATURES
 from ptefoundry.errors import RegistryError
-from ptefoundry.registry.chunks import CHUNK_SIZE, has_chunk_list
+from ptefoundry.registry.chunks import CHUNK_SIZE
 from ptefoundry.registry.facts import Facts, read_facts
 from ptefoundry.registry.modelpack import (
     BUNDLE_TYPE,
@@ -74,7 +74,7 @@ class Layer:
     path: str
     descriptor: Descriptor
     chunks: ChunkRef | None
-    """Its chunk list, which files of more than `chunks.CHUNK_SIZE` bytes have."""
+    """Its chunk list; some files of more than `chunks.CHUNK_SIZE` bytes have one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,13 +208,13 @@ def _read_layer(layer: Descriptor, where: str) -> Layer:
 
 def _read_chunk_ref(layer: Descriptor, where: str) -> ChunkRef | None:
     digest, size = (layer.annotations.get(key) for key in (CHUNKS_DIGEST, CHUNKS_SIZE))
-    if not has_chunk_list(layer.size) and digest is None and size is None:
+    if digest is None and size is None:
         return None
     is_well_formed = is_digest(digest or "") and _NUMBER.fullmatch(size or "")
-    if digest is None or size is None or not is_well_formed or not has_chunk_list(layer.size):
+    if digest is None or size is None or not is_well_formed or layer.size <= CHUNK_SIZE:
         raise RegistryError(
-            f"{where}: {CHUNKS_DIGEST}: expected a chunk list and its size for files of more than "
-            f"{CHUNK_SIZE} bytes, and only for them, found {digest!r:.80} of {size!r:.80}"
+            f"{where}: {CHUNKS_DIGEST}: expected a chunk list and its size, for files of more than "
+            f"{CHUNK_SIZE} bytes only, found {digest!r:.80} of {size!r:.80}"
         )
     if int(size) > DOCUMENT_LIMIT:
         raise RegistryError(

@@ -84,11 +84,11 @@ class _SlowStore(MemoryStore):
 
 def _main(plan: Plan) -> None:
     from ptefoundry.errors import FoundryError
-    from ptefoundry.registry import download
+    from ptefoundry.registry import chunks
 
     if plan.file_limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (plan.file_limit, resource.RLIM_INFINITY))
-    download._CHUNKED_FROM = plan.chunked_from
+    chunks.CHUNKED_FROM = plan.chunked_from
     store = _SlowStore(plan)
 
     def blob(digest: str) -> WantedBlob:

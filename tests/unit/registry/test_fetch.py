@@ -29,7 +29,7 @@ QUICK = Patience(stall_s=0.2, free_stalls=2, delays_s=(0.0, 0.0, 0.0))
 
 @pytest.fixture(autouse=True)
 def _chunks_are_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ptefoundry.registry.download._CHUNKED_FROM", 4 * CHUNK)
+    monkeypatch.setattr("ptefoundry.registry.chunks.CHUNKED_FROM", 4 * CHUNK)
 
 
 @pytest.fixture

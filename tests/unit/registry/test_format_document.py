@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ptefoundry.registry.chunks import CHUNK_SIZE
+from ptefoundry.registry.chunks import CHUNK_SIZE, CHUNKED_FROM
 from ptefoundry.registry.facts import PREFIX, Facts
 from ptefoundry.registry.modelpack import (
     BUNDLE_TYPE,
@@ -54,7 +54,8 @@ def test_every_fact_is_described_and_no_other() -> None:
     [
         BUNDLE_TYPE, CONFIG_TYPE, MODEL_TYPE, WEIGHT_CONFIG_TYPE, WEIGHT_TYPE, INDEX_TYPE,
         MANIFEST_TYPE, PAYLOAD_TYPE, FILEPATH, TITLE, VERSION, CHUNKS_DIGEST, CHUNKS_SIZE,
-        str(CHUNK_SIZE), BLOBS, REFS, CHANNELS, YANKS, REFERRERS, LEASES, CONDEMNED, *ACTIONS,
+        str(CHUNK_SIZE), str(CHUNKED_FROM), BLOBS, REFS, CHANNELS, YANKS, REFERRERS, LEASES,
+        CONDEMNED, *ACTIONS,
         SIGNATURES_TYPE, PROVENANCE_TYPE, STATEMENT_TYPE, BILL_TYPE, BILL_FILE, MEASURED_TYPE,
     ],
 )  # fmt: skip

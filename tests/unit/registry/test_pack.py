@@ -12,7 +12,7 @@ from ptefoundry.bundle.manifest import load_manifest
 from ptefoundry.digest import canonical_json, hash_bytes
 from ptefoundry.errors import ArtifactError, ConfigError, RegistryError
 from ptefoundry.lowering.pte import read_pte
-from ptefoundry.registry.chunks import CHUNK_SIZE, parse_chunk_list
+from ptefoundry.registry.chunks import CHUNK_SIZE, has_chunk_list, parse_chunk_list
 from ptefoundry.registry.oci import parse_index, parse_manifest
 from ptefoundry.registry.pack import pack_bundle
 from support.packed import BUNDLE, copy_bundle, edit_manifest, pack, replace_file
@@ -122,7 +122,9 @@ def test_pinned_sources_are_facts(bundle: Path) -> None:
     assert (facts.base_digest, facts.adapter_digest) == ("1" * 64, "2" * 64)
 
 
-def test_only_files_above_the_size_of_a_chunk_have_a_list(bundle: Path) -> None:
+def test_only_large_files_have_a_list(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [has_chunk_list(size) for size in ((64 << 20) - 1, 64 << 20)] == [False, True]
+    monkeypatch.setattr("ptefoundry.registry.chunks.CHUNKED_FROM", CHUNK_SIZE + 1)
     replace_file(bundle, "xnnpack/foundation.ptd", b"f" * (CHUNK_SIZE + 1))
     replace_file(bundle, "model.json", b"m" * CHUNK_SIZE)
     documents = pack(bundle)

@@ -24,7 +24,7 @@ faults = st.lists(st.one_of(st.none(), st.sampled_from(Fault)), max_size=40)
 @pytest.fixture(autouse=True, scope="module")
 def _chunks_are_small() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ptefoundry.registry.download._CHUNKED_FROM", 4 * CHUNK)
+        patch.setattr("ptefoundry.registry.chunks.CHUNKED_FROM", 4 * CHUNK)
         yield
 
 

@@ -113,12 +113,17 @@ def test_other_facts_are_refused(fact: str, value: str | None) -> None:
         read_index(canonical_json(index))
 
 
-def _grow_listing(manifest: dict[str, Any]) -> None:
-    manifest["layers"][5]["size"] = 9 << 20
-    manifest["layers"][5]["annotations"] |= {
-        PREFIX + "chunks.digest": f"sha256:{HEX}",
-        PREFIX + "chunks.size": "178",
-    }
+def _grow(layer: int, size: int) -> Callable[[dict[str, Any]], None]:
+    """Makes a file large and gives it a chunk list."""
+
+    def edit(manifest: dict[str, Any]) -> None:
+        manifest["layers"][layer]["size"] = size
+        manifest["layers"][layer]["annotations"] |= {
+            PREFIX + "chunks.digest": f"sha256:{HEX}",
+            PREFIX + "chunks.size": "178",
+        }
+
+    return edit
 
 
 TAR = "application/vnd.cncf.model.weight.v1.tar"
@@ -144,13 +149,17 @@ MANIFEST_EDITS = [
     (_path("layers", 2, "annotations"), "layers[2]: org.cncf.model.filepath: expected a path"),
     (_path("layers", 2, "annotations", TITLE, value="x"), "and the same in"),
     (_path("layers", 2, "annotations", TITLE), "and the same in"),
-    (_grow_listing, "manifest.json: expected at most"),
+    (_grow(5, 9 << 20), "manifest.json: expected at most"),
+    # Files above 8 MiB are taken with a list and without: what is wrong is the sum.
+    (_grow(2, 9 << 20), "bytes in all"),
+    (_path("layers", 2, "size", value=9 << 20), "bytes in all"),
+    (_path("layers", 2, "size", value=65 << 20), "bytes in all"),
+    (_grow(2, 8 << 20), "for files of more than 8388608 bytes only"),
     (_path("layers", 2, "annotations", PREFIX + "chunks.size", value="178"), "layers[2]: org.pt"),
     (
         _path("layers", 2, "annotations", PREFIX + "chunks.digest", value="sha256:" + HEX),
         "layers[2]: org.ptefoundry.chunks.digest",
     ),
-    (_path("layers", 2, "size", value=9 << 20), "layers[2]: org.ptefoundry.chunks.digest"),
 ]
 
 
