@@ -1,14 +1,18 @@
 """Downloading one blob of known digest and size from a store into a `Partial`.
 
 A large blob that has a chunk list is fetched by several requests at once, each for a
-few chunks in a row; a chunk is hashed as it arrives and marked when it is right. All
-others come in one request and are hashed as a whole. Either way the bytes are
-written where they belong as they arrive, so little memory is used, and what a failed
-or killed download leaves is hashed again before it becomes part of a blob.
+few chunks in a row. All others come in one request and are hashed as a whole. Either way
+the bytes are written where they belong as they arrive, so little memory is used, and what a
+failed or killed download leaves is hashed again before it becomes part of a blob.
 
-A chunk list is only what somebody said: the whole blob's digest is checked as well,
-by a thread that reads behind the arriving chunks. Otherwise a list that does not
-belong to a blob would put wrong bytes under its digest into the cache of all bundles.
+A thread reads behind the arriving chunks and hashes the blob from its beginning; at the end
+of each chunk its digest so far must be the one that the list has for it. So each byte is
+hashed once. Only where that is not so, or the list has no such digests, is each chunk hashed
+by itself, which tells those that are wrong, to be fetched again.
+
+A chunk list is only what somebody said. But it is the whole blob's digest that counts in
+the end: a list that does not belong to a blob cannot put wrong bytes under its digest into the
+cache of all bundles.
 """
 
 import hashlib
@@ -21,13 +25,17 @@ from ptefoundry.registry.chunks import Chunk, ChunkList, has_chunk_list
 from ptefoundry.registry.names import blob_key, hex_of
 from ptefoundry.registry.partials import Partial
 from ptefoundry.registry.store.interface import Piece, Store
-from ptefoundry.registry.workers import Attempt
+from ptefoundry.registry.workers import Attempt, Crew
 
 _CHUNKS_PER_REQUEST = 4
 _WRONG_CHUNKS = 3
 """Times that a chunk may arrive wrong."""
 _PIECE = 1 << 20
 _WRITEBACK_BYTES = 64 << 20
+
+
+class WrongPrefixError(Exception):
+    """A chunk that has arrived is wrong; `ParallelDownload.finish` finds out which."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +89,8 @@ class RangeJob:
     tally: Tally
     on_right: Callable[[Chunk], None] = lambda _chunk: None
     """Called with each chunk that arrived right."""
+    is_hashed: bool = True
+    """Whether chunks are hashed here; else `on_right` gets all, and whoever it tells does."""
 
     def __post_init__(self) -> None:
         self._at = self.chunks[0].start
@@ -150,15 +160,21 @@ class RangeJob:
 
     def _count(self, part: bytes | memoryview, *, received: int) -> bool:
         """Hash the next bytes; False if they completed a chunk that is wrong."""
-        self._digest.update(part)
+        if self.is_hashed:
+            self._digest.update(part)
         self._at += len(part)
         self.tally.add(len(part), received=received)
         return self._at < self.chunks[self._next].end or self._check_chunk()
 
+    def forget_unfinished(self) -> None:
+        """Count no more what arrived of a chunk that is not complete; the job has ended."""
+        if self._next < len(self.chunks):
+            self.tally.add(self.chunks[self._next].start - self._at)
+
     def _check_chunk(self) -> bool:
         chunk, found = self.chunks[self._next], self._digest.hexdigest()
         self._digest = hashlib.sha256()
-        if found == chunk.sha256:
+        if found == chunk.sha256 or not self.is_hashed:
             self._next, self._wrong = self._next + 1, 0
             self.on_right(chunk)
             return True
@@ -182,7 +198,10 @@ class ParallelDownload:
     ) -> None:
         self._store, self._blob, self._partial, self._tally = store, blob, partial, tally
         self._chunks = chunks.chunks(blob.size)
-        self._trail = _Trail(partial, self._chunks)
+        # The last prefix is the whole.
+        last = (chunks.prefix_sha256 or ())[-1:]
+        self._has_prefixes = last == (hex_of(blob.digest),)
+        self._trail = _Trail(partial, self._chunks, check_prefixes=self._has_prefixes)
 
     def begin(self) -> None:
         """Make room, and take the chunks that are marked for right until `finish`.
@@ -195,25 +214,48 @@ class ParallelDownload:
             self._trail.follow(chunk)
             self._tally.add(chunk.end - chunk.start)
 
-    def jobs(self, threads: int) -> list[RangeJob]:
-        """What is to be fetched, in parts for so many requests at once."""
+    def run(self, crew: Crew, threads: int, *, tick: Callable[[], None]) -> None:
+        """Have a crew of so many threads fetch what is missing, or until a chunk is wrong.
+
+        Raises:
+            FoundryError: as `RangeJob.run`.
+        """
+        jobs = self._jobs(threads)
+        try:
+            crew.run(jobs, tick=tick)
+        except WrongPrefixError:
+            for job in jobs:
+                job.forget_unfinished()
+
+    def _jobs(self, threads: int) -> list[RangeJob]:
         missing = [chunk for chunk in self._chunks if chunk.index not in self._trail.known]
         length = max(1, min(_CHUNKS_PER_REQUEST, len(missing) // threads))
         return [
-            RangeJob(self._store, self._blob, self._partial, part, self._tally, self._keep)
+            RangeJob(
+                self._store,
+                self._blob,
+                self._partial,
+                part,
+                self._tally,
+                self._keep,
+                is_hashed=not self._has_prefixes,
+            )
             for part in _neighbours(missing, length)
         ]
 
     def finish(self) -> bool:
-        """Check the whole blob; False if chunks are wrong on the disk, to be fetched again.
+        """Check the whole blob; False if chunks are wrong or missing, to be fetched.
 
         Raises:
             RegistryError: the chunk list does not belong to the blob.
         """
         if self._trail.result() == hex_of(self._blob.digest):
             return True
-        self._trail = _Trail(self._partial, self._chunks)
+        arrived, self._has_prefixes = self._trail.known, False
+        self._trail = _Trail(self._partial, self._chunks, check_prefixes=False)
         for chunk in self._chunks:
+            if chunk.index not in arrived:
+                continue
             if self._partial.hash_range(chunk.start, chunk.end) == chunk.sha256:
                 self._trail.follow(chunk)
             else:
@@ -235,15 +277,19 @@ class ParallelDownload:
     def _keep(self, chunk: Chunk) -> None:
         self._partial.mark(chunk.index, right=True)
         self._trail.follow(chunk)
+        if self._trail.is_wrong:
+            raise WrongPrefixError
 
 
 class _Trail:
     """Hashes a file from its beginning, behind the chunks that arrive in any order."""
 
-    def __init__(self, partial: Partial, chunks: Sequence[Chunk]) -> None:
+    def __init__(self, partial: Partial, chunks: Sequence[Chunk], *, check_prefixes: bool) -> None:
         self.known: set[int] = set()
-        """Indexes of chunks that are right."""
-        self._partial, self._chunks = partial, chunks
+        """Indexes of chunks that are to be read."""
+        self.is_wrong = False
+        """A chunk is not what the prefix's digest says; no more is read."""
+        self._partial, self._chunks, self._checks = partial, chunks, check_prefixes
         self._changed = threading.Condition()
         self._digest = hashlib.sha256()
         self._closed = False
@@ -252,13 +298,13 @@ class _Trail:
         self._thread.start()
 
     def follow(self, chunk: Chunk) -> None:
-        """A chunk is right."""
+        """A chunk is there."""
         with self._changed:
             self.known.add(chunk.index)
             self._changed.notify()
 
     def result(self) -> str:
-        """The digest in hex, once all chunks are right."""
+        """The digest in hex, once all chunks are there or one is wrong."""
         self._thread.join()
         if self._failure is not None:
             raise self._failure
@@ -286,6 +332,9 @@ class _Trail:
                     return
             for at in range(chunk.start, chunk.end, _PIECE):
                 self._digest.update(self._partial.read(at, min(_PIECE, chunk.end - at)))
+            if self._checks and self._digest.hexdigest() != chunk.prefix_sha256:
+                self.is_wrong = True
+                return
             if chunk.end - flushed >= _WRITEBACK_BYTES:
                 self._partial.begin_writeback(flushed, chunk.end)
                 flushed = chunk.end

@@ -159,7 +159,7 @@ class _Fetching:
         try:
             download.begin()
             for _ in range(_DISK_TRIES):
-                self.crew.run(download.jobs(self.threads), tick=self.meter.show)
+                download.run(self.crew, self.threads, tick=self.meter.show)
                 if download.finish():
                     return
         finally:

@@ -119,26 +119,34 @@ def _hash_all(
 
 def _hash_blob(store: Store, digest: str, size: int, chunks: ChunkList | None) -> str | None:
     """What is wrong with a blob; None if nothing is."""
-    whole = hashlib.sha256()
-    pieces = [hashlib.sha256() for _ in chunks.sha256] if chunks is not None else []
-    at = 0
+    whole, one, at = hashlib.sha256(), hashlib.sha256(), 0
+    pieces, prefixes, step = list[str](), list[str](), chunks.chunk_size if chunks else size
     with store.stream(blob_key(digest), 0, size) as arriving:
-        for piece in arriving:
-            whole.update(piece)
+        for part in _cut(arriving, step):
+            whole.update(part)
+            at += len(part)
             if chunks is not None:
-                _hash_pieces(piece, at, chunks.chunk_size, pieces)
-            at += len(piece)
+                one.update(part)
+            if at % step == 0 or at == size:
+                pieces.append(one.hexdigest())
+                prefixes.append(whole.hexdigest())
+                one = hashlib.sha256()
     if f"sha256:{whole.hexdigest()}" != digest:
         return f"expected {digest}, found other bytes, sha256:{whole.hexdigest()}"
-    if chunks is not None and tuple(one.hexdigest() for one in pieces) != chunks.sha256:
+    if chunks is not None and (
+        chunks.sha256 != tuple(pieces) or chunks.prefix_sha256 not in (None, tuple(prefixes))
+    ):
         return "expected the digests of its chunk list, found others: the list is not of it"
     return None
 
 
-def _hash_pieces(piece: Piece, at: int, step: int, pieces: "list[hashlib._Hash]") -> None:
-    view = memoryview(piece)
-    while view:
-        taken = view[: step - at % step]
-        pieces[at // step].update(taken)
-        at += len(taken)
-        view = view[len(taken) :]
+def _cut(arriving: Iterable[Piece], step: int) -> Iterator[memoryview]:
+    """The pieces of a blob, none across a multiple of `step`."""
+    at = 0
+    for piece in arriving:
+        view = memoryview(piece)
+        while view:
+            part = view[: step - at % step]
+            at += len(part)
+            view = view[len(part) :]
+            yield part

@@ -1,7 +1,7 @@
 """A blob that is arriving: its file, which chunks of it are right, and who may write to it.
 
 <hex>           the bytes; locked by who fetches it, renamed into the cache when whole
-<hex>.chunks    a byte for each chunk, 1 once it was right; only for blobs with a chunk list
+<hex>.chunks    a byte for each chunk, 1 once it had arrived; only for blobs with a chunk list
 
 The marks are hints: the whole blob is read and hashed before it is used, and if it is
 wrong each chunk. So neither bytes nor marks need a flush to the disk for each chunk,
@@ -54,7 +54,7 @@ class Partial:
         return [index for index, mark in enumerate(found) if mark]
 
     def mark(self, index: int, *, right: bool) -> None:
-        """Note whether a chunk is right; `reserve` must have been called."""
+        """Note whether a chunk is to be kept; `reserve` must have been called."""
         assert self._marks is not None
         os.pwrite(self._marks, b"\1" if right else b"\0", index)
 

@@ -1,11 +1,14 @@
+import hashlib
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from ptefoundry.digest import hash_bytes
+from ptefoundry.digest import canonical_json, hash_bytes
 from ptefoundry.errors import (
     DigestMismatchError,
     DiskFullError,
@@ -42,9 +45,14 @@ def cache(tmp_path: Path) -> BlobCache:
     return BlobCache(tmp_path / "cache")
 
 
-def put_large(store: FaultyStore, seed: int = 0) -> tuple[bytes, WantedBlob]:
+def put_large(
+    store: FaultyStore, seed: int = 0, *, has_prefixes: bool = True
+) -> tuple[bytes, WantedBlob]:
     data = make_bytes(SIZE, seed)
-    return data, put_blob(store, data, chunk_size=CHUNK)
+    return data, put_blob(store, data, chunk_size=CHUNK, has_prefixes=has_prefixes)
+
+
+of_both_kinds = pytest.mark.parametrize("has_prefixes", [True, False])
 
 
 def fetch(store: FaultyStore, cache: BlobCache, *blobs: WantedBlob, threads: int = 4) -> Fetched:
@@ -114,8 +122,11 @@ def test_one_fault_is_overcome(
     assert content(cache, small) == b"text"
 
 
-def test_flipped_bit_costs_one_chunk_more(store: FaultyStore, cache: BlobCache) -> None:
-    data, large = put_large(store)
+@of_both_kinds
+def test_flipped_bit_costs_one_chunk_more(
+    store: FaultyStore, cache: BlobCache, has_prefixes: bool
+) -> None:
+    data, large = put_large(store, has_prefixes=has_prefixes)
     store.choose = nth(Fault.FLIP, 2)  # the list comes first
     fetched = fetch(store, cache, large, threads=1)
     assert content(cache, large) == data
@@ -134,8 +145,11 @@ def test_wrong_bytes_are_named_and_never_in_the_cache(
     assert content(cache, blob) is None
 
 
-def test_chunk_that_is_wrong_on_the_store_is_named(store: FaultyStore, cache: BlobCache) -> None:
-    data, blob = put_large(store)
+@of_both_kinds
+def test_chunk_that_is_wrong_on_the_store_is_named(
+    store: FaultyStore, cache: BlobCache, has_prefixes: bool
+) -> None:
+    data, blob = put_large(store, has_prefixes=has_prefixes)
     key = blob_key(blob.digest)
     store.inner.delete(key)
     store.inner.create(key, data[: 7 * CHUNK] + b"\0" + data[7 * CHUNK + 1 :])
@@ -145,17 +159,51 @@ def test_chunk_that_is_wrong_on_the_store_is_named(store: FaultyStore, cache: Bl
     assert sum(7 * CHUNK in range(one.start, one.end) for one in store.requests) <= 4
 
 
+@of_both_kinds
 def test_chunk_list_of_another_blob_does_not_poison_the_cache(
-    store: FaultyStore, cache: BlobCache
+    store: FaultyStore, cache: BlobCache, has_prefixes: bool
 ) -> None:
-    foundation = put_large(store)[1]
-    other = put_large(store, seed=1)[1]
+    foundation = put_large(store, has_prefixes=has_prefixes)[1]
+    other = put_large(store, seed=1, has_prefixes=has_prefixes)[1]
     bad = WantedBlob(digest=foundation.digest, size=foundation.size, chunks=other.chunks)
     store.inner.delete(blob_key(foundation.digest))
     store.inner.create(blob_key(foundation.digest), make_bytes(SIZE, seed=1))
     with pytest.raises(RegistryError, match="each chunk is right, the whole is not"):
         fetch(store, cache, bad)
     assert content(cache, foundation) is None
+
+
+@of_both_kinds
+def test_each_byte_is_hashed_once_where_the_list_has_prefixes(
+    store: FaultyStore, cache: BlobCache, monkeypatch: pytest.MonkeyPatch, has_prefixes: bool
+) -> None:
+    data, blob = put_large(store, has_prefixes=has_prefixes)
+    hashed = list[int]()
+
+    class Counting:
+        def __init__(self) -> None:
+            self._digest = hashlib.sha256()
+            self.hexdigest = self._digest.hexdigest
+
+        def update(self, piece: bytes | memoryview) -> None:
+            hashed.append(len(piece))
+            self._digest.update(piece)
+
+    monkeypatch.setattr("ptefoundry.registry.download.hashlib", SimpleNamespace(sha256=Counting))
+    fetch(store, cache, blob)
+    assert content(cache, blob) == data
+    assert blob.chunks is not None
+    assert sum(hashed) == blob.chunks.size + SIZE * (1 if has_prefixes else 2)
+
+
+def test_prefixes_that_are_false_do_no_harm(store: FaultyStore, cache: BlobCache) -> None:
+    data, blob = put_large(store)
+    assert blob.chunks is not None
+    fields = json.loads(store.inner.read(blob_key(blob.chunks.digest), limit=1 << 20)[0])
+    fields["prefix_sha256"][3] = "0" * 64
+    bad = WantedBlob(digest=blob.digest, size=SIZE, chunks=put_blob(store, canonical_json(fields)))
+    fetch(store, cache, bad)
+    assert content(cache, blob) == data
 
 
 def test_missing_blob_is_not_asked_for_again(store: FaultyStore, cache: BlobCache) -> None:
@@ -301,10 +349,11 @@ def flip_byte(path: Path, at: int) -> None:
         file.write(bytes([byte ^ 1]))
 
 
+@of_both_kinds
 def test_bit_flipped_on_its_way_to_the_disk_is_found(
-    store: FaultyStore, cache: BlobCache, monkeypatch: pytest.MonkeyPatch
+    store: FaultyStore, cache: BlobCache, monkeypatch: pytest.MonkeyPatch, has_prefixes: bool
 ) -> None:
-    data, large = put_large(store)
+    data, large = put_large(store, has_prefixes=has_prefixes)
     write, broken = Partial.write, [5 * CHUNK]
 
     def write_wrongly(self: Partial, piece: bytes, at: int) -> None:
@@ -320,10 +369,11 @@ def test_bit_flipped_on_its_way_to_the_disk_is_found(
     assert fetched.received == bytes_of(large) + CHUNK
 
 
+@of_both_kinds
 def test_disk_that_damages_everything_is_named(
-    store: FaultyStore, cache: BlobCache, monkeypatch: pytest.MonkeyPatch
+    store: FaultyStore, cache: BlobCache, monkeypatch: pytest.MonkeyPatch, has_prefixes: bool
 ) -> None:
-    _, large = put_large(store)
+    _, large = put_large(store, has_prefixes=has_prefixes)
     fetch(store, cache, *[large.chunks] if large.chunks else [])
     monkeypatch.setattr(Partial, "write", lambda _self, _piece, _at: None)
     with pytest.raises(DigestMismatchError, match="the disk or the memory"):

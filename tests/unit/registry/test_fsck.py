@@ -1,13 +1,17 @@
 """Checking registries: a sound one, and one fault of each kind."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
+from ptefoundry.digest import hash_bytes
 from ptefoundry.registry.catalog import read_catalog
 from ptefoundry.registry.channels import Channel
+from ptefoundry.registry.chunks import ChunkList
 from ptefoundry.registry.findings import Finding, Report
 from ptefoundry.registry.fsck import check_registry
+from ptefoundry.registry.fsck_content import _hash_blob
 from ptefoundry.registry.gc import collect
 from ptefoundry.registry.names import (
     BLOBS,
@@ -24,6 +28,7 @@ from ptefoundry.registry.store.memory import MemoryStore
 from ptefoundry.registry.tombstones import Tombstone
 from ptefoundry.registry.trust.keys import Signer, generate_signer
 from ptefoundry.registry.trust.policy import TrustedKey, TrustPolicy
+from support.blobs import make_bytes, put_blob
 from support.golden_registry import BEGIN, DAY, golden_signer, make_registry
 from support.packed import NAME
 
@@ -237,3 +242,24 @@ def test_one_malformed_name_hides_no_version_that_nobody_signed(store: MemorySto
     overwrite(store, ref_key(NAME, "1.0.0"), b"{")
     report = check_registry(store, policy=trusting(generate_signer()), clock=lambda: NOW)
     assert ("trust", ref_key(NAME, "1.1.0")) in {(one.kind, one.key) for one in report.findings}
+
+
+@pytest.mark.parametrize(
+    ("prefixed", "wrong"),
+    [(True, ""), (False, ""), (True, "sha256"), (True, "prefix_sha256")],
+)
+def test_chunk_lists_are_compared_with_their_blobs(prefixed: bool, wrong: str) -> None:
+    store, data, step = MemoryStore(), make_bytes(70_050), 100
+    blob = put_blob(store, data)
+    ends = [min(at + step, len(data)) for at in range(0, len(data), step)]
+    chunks = ChunkList(
+        step,
+        tuple(hash_bytes(data[end - 1 - (end - 1) % step : end]) for end in ends),
+        tuple(hash_bytes(data[:end]) for end in ends) if prefixed else None,
+    )
+    if wrong:
+        digests = getattr(chunks, wrong)
+        chunks = replace(chunks, **{wrong: (*digests[:-2], "0" * 64, digests[-1])})
+    found = _hash_blob(store, blob.digest, blob.size, chunks)
+    assert (found is None) == (not wrong)
+    assert not wrong or "the list is not of it" in str(found)

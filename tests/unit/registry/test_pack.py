@@ -136,7 +136,25 @@ def test_only_large_files_have_a_list(bundle: Path, monkeypatch: pytest.MonkeyPa
     assert len(data) == reference.size
     found = parse_chunk_list(data, size=CHUNK_SIZE + 1, where="list")
     assert found.sha256 == (hash_bytes(b"f" * CHUNK_SIZE), hash_bytes(b"f"))
+    whole = layers["xnnpack/foundation.ptd"].descriptor.digest.removeprefix("sha256:")
+    assert found.prefix_sha256 == (found.sha256[0], whole)
     assert reference.digest in documents.content.referred
+
+
+@pytest.mark.parametrize(
+    ("prefixes", "text"),
+    [
+        (["a" * 64], "prefix_sha256: expected 2 digests"),
+        (["a" * 64, "A" * 64], "prefix_sha256: expected a list of digests"),
+        (None, "prefix_sha256: expected a list of digests"),
+    ],
+)
+def test_prefixes_that_are_none_are_refused(prefixes: list[str] | None, text: str) -> None:
+    fields = {"format": 1, "chunk_size": CHUNK_SIZE, "sha256": ["a" * 64] * 2}
+    size = CHUNK_SIZE + 1
+    assert parse_chunk_list(canonical_json(fields), size=size, where="x").prefix_sha256 is None
+    with pytest.raises(RegistryError, match=text):
+        parse_chunk_list(canonical_json(fields | {"prefix_sha256": prefixes}), size=size, where="x")
 
 
 @pytest.mark.parametrize(
