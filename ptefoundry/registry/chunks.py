@@ -73,8 +73,8 @@ def has_chunk_list(size: int) -> bool:
     return size >= CHUNKED_FROM
 
 
-def hash_chunks(path: Path, *, size: int, sha256: str) -> ChunkList:
-    """Read a file once: check that it is the one meant, and hash its pieces.
+def hash_chunks(path: Path, *, size: int, sha256: str) -> ChunkList | None:
+    """Read a file once: check that it is the one meant, and hash its pieces if it gets a list.
 
     Args:
         path: the file.
@@ -84,13 +84,15 @@ def hash_chunks(path: Path, *, size: int, sha256: str) -> ChunkList:
     Raises:
         ArtifactError: it is missing or another file.
     """
+    has_list = has_chunk_list(size)
     whole, digests, prefixes, found = hashlib.sha256(), list[str](), list[str](), 0
     try:
         with path.open("rb") as file:
             while chunk := file.read(CHUNK_SIZE):
                 whole.update(chunk)
-                digests.append(hashlib.sha256(chunk).hexdigest())
-                prefixes.append(whole.hexdigest())
+                if has_list:
+                    digests.append(hashlib.sha256(chunk).hexdigest())
+                    prefixes.append(whole.hexdigest())
                 found += len(chunk)
     except OSError as error:
         raise ArtifactError(
@@ -101,7 +103,7 @@ def hash_chunks(path: Path, *, size: int, sha256: str) -> ChunkList:
             f"{path}: expected {size} bytes of sha256 {sha256}, found {found} of "
             f"{whole.hexdigest()}; it was altered, build or pull the bundle again"
         )
-    return ChunkList(CHUNK_SIZE, tuple(digests), tuple(prefixes))
+    return ChunkList(CHUNK_SIZE, tuple(digests), tuple(prefixes)) if has_list else None
 
 
 def parse_chunk_list(data: bytes, *, size: int, where: str) -> ChunkList:

@@ -23,7 +23,7 @@ from ptefoundry.bundle.manifest import (
 from ptefoundry.digest import canonical_json, hash_bytes
 from ptefoundry.errors import ArtifactError
 from ptefoundry.lowering.pte import Program, read_pte
-from ptefoundry.registry.chunks import has_chunk_list, hash_chunks
+from ptefoundry.registry.chunks import hash_chunks
 from ptefoundry.registry.content import Blob, blob_of
 from ptefoundry.registry.facts import Facts, read_facts, runtime_range
 from ptefoundry.registry.modelpack import (
@@ -135,7 +135,7 @@ def _check_bundle(folder: Path, bundle: Manifest) -> None:
 
 def _chunk_list(folder: Path, entry: FileEntry) -> bytes | None:
     chunks = hash_chunks(folder / entry.path, size=entry.size, sha256=entry.sha256)
-    return chunks.to_bytes() if has_chunk_list(entry.size) else None
+    return chunks.to_bytes() if chunks is not None else None
 
 
 def _pack_variant(

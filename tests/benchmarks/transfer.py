@@ -32,7 +32,7 @@ from transfer_client import CONTENTS
 
 from ptefoundry import s3
 from ptefoundry.digest import hash_file
-from ptefoundry.registry.chunks import has_chunk_list, hash_chunks
+from ptefoundry.registry.chunks import hash_chunks
 from support.seaweedfs import serve_s3
 
 BUCKET = "benchmark"
@@ -90,10 +90,9 @@ def _make(folder: Path, title: str, sizes: Sequence[int]) -> Load:
             for start in range(0, size, MIB):
                 file.write(os.urandom(min(MIB, size - start)))
         digest = hash_file(path)
-        chunks = None
-        if has_chunk_list(size):
-            chunks = hash_chunks(path, size=size, sha256=digest).to_bytes().decode()
-        contents[path.name] = {"sha256": digest, "chunks": chunks}
+        chunks = hash_chunks(path, size=size, sha256=digest)
+        listed = chunks.to_bytes().decode() if chunks is not None else None
+        contents[path.name] = {"sha256": digest, "chunks": listed}
     (folder / CONTENTS).write_text(json.dumps(contents))
     return Load(title, folder, sum(sizes))
 
