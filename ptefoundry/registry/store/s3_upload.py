@@ -8,6 +8,7 @@ from ptefoundry.digest import hash_bytes
 from ptefoundry.errors import StoreError
 from ptefoundry.registry.store.copying import check_digest
 from ptefoundry.registry.store.interface import Advance
+from ptefoundry.registry.store.keys import check_key
 from ptefoundry.registry.store.s3_bucket import CREATE, Bucket
 from ptefoundry.registry.store.s3_journal import Journal
 from ptefoundry.registry.store.s3_multipart import MultipartUpload, abort
@@ -33,6 +34,7 @@ def upload(
         advance: told of bytes that need not be sent, too.
         cache: folder in which uploads by parts are remembered until they are finished.
     """
+    check_key(key)
     size = path.stat().st_size
     if size <= ONE_REQUEST_BYTES:
         _put(bucket, key, path, sha256)
