@@ -10,7 +10,7 @@ from ptefoundry import s3
 from ptefoundry.cli.main import app
 from ptefoundry.cli.registry_access import known_endpoint
 from ptefoundry.errors import StoreError
-from ptefoundry.params import PARAMS_FILE
+from ptefoundry.workspace import PARAMS_FILE
 
 ENDPOINT = "http://127.0.0.1:9"
 

@@ -196,11 +196,14 @@ def test_each_byte_is_hashed_once_where_the_list_has_prefixes(
     assert sum(hashed) == blob.chunks.size + SIZE * (1 if has_prefixes else 2)
 
 
-def test_prefixes_that_are_false_do_no_harm(store: FaultyStore, cache: BlobCache) -> None:
+@pytest.mark.parametrize("index", [0, 19])
+def test_prefixes_that_are_false_do_no_harm(
+    store: FaultyStore, cache: BlobCache, index: int
+) -> None:
     data, blob = put_large(store)
     assert blob.chunks is not None
     fields = json.loads(store.inner.read(blob_key(blob.chunks.digest), limit=1 << 20)[0])
-    fields["prefix_sha256"][3] = "0" * 64
+    fields["prefix_sha256"][index] = "0" * 64
     bad = WantedBlob(digest=blob.digest, size=SIZE, chunks=put_blob(store, canonical_json(fields)))
     fetch(store, cache, bad)
     assert content(cache, blob) == data

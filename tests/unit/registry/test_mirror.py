@@ -15,7 +15,7 @@ from ptefoundry.errors import (
     StoreError,
     TrustError,
 )
-from ptefoundry.registry import disk, download, transfer
+from ptefoundry.registry import chunks, disk, transfer
 from ptefoundry.registry.cache import BlobCache, user_cache
 from ptefoundry.registry.channels import Channel
 from ptefoundry.registry.chunks import CHUNK_SIZE
@@ -146,7 +146,7 @@ def test_what_was_received_is_not_received_again(
 def test_a_large_file_is_received_by_its_chunks(
     target: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "_CHUNKED_FROM", CHUNK_SIZE)
+    monkeypatch.setattr(chunks, "CHUNKED_FROM", CHUNK_SIZE)
     bundle, source = copy_bundle(tmp_path / "bundle"), empty_registry()
     replace_file(bundle, "xnnpack/foundation.ptd", b"weights" * (CHUNK_SIZE // 6))
     push(source, pack(bundle).packed)
