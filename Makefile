@@ -196,22 +196,31 @@ test-packages:  ## install the tools that some tests need, where we may
 	  $$as_root apt-get install -y -qq --no-install-recommends $$missing > /dev/null; \
 	else echo "tests of other OCI tools will be skipped; they need:$$missing"; fi
 
-# A container engine, which tests start themselves, and what their image is made of. Not part of
-# `make test`: without them the container tests are skipped, and its last lines say so.
+# Container engines, which tests start themselves where none runs, and what their image is made of.
+# Not part of `make test`: without them the container tests are skipped, and its last lines say so.
+# Only a Debian makes the base; elsewhere the tests pull the Dockerfile's.
 .PHONY: container-packages
 container-packages: $(STAMPS)/pip  ## install and gather what the container tests need, where we may
-	@missing=""; \
+	@PATH="$$PATH:/usr/sbin"; \
+	if [ "$$(id -u)" = 0 ]; then as_root=""; else as_root="sudo -n"; fi; \
+	if ! $$as_root true 2> /dev/null; then may=no; else may=yes; fi; \
+	if grep -qs '^ID=debian' /etc/os-release; then makes_base=$$may; else makes_base=no; fi; \
+	missing=""; \
 	command -v dockerd > /dev/null || missing="docker.io"; \
-	command -v debootstrap > /dev/null || test -e base-image.tar || missing="$$missing debootstrap"; \
-	if [ "$$(id -u)" != 0 ]; then echo "container tests will be skipped: they need root"; exit 0; fi; \
-	if [ -n "$$missing" ] && command -v apt-get > /dev/null; then \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	command -v podman > /dev/null || missing="$$missing podman"; \
+	if [ $$makes_base = yes ] && ! test -e base-image.tar; then \
+	  command -v debootstrap > /dev/null || missing="$$missing debootstrap"; fi; \
+	if [ -n "$$missing" ] && [ $$may = yes ] && command -v apt-get > /dev/null; then \
+	  $$as_root apt-get update -qq && $$as_root env DEBIAN_FRONTEND=noninteractive \
 	    apt-get install -y -qq --no-install-recommends $$missing > /dev/null || true; \
 	fi; \
-	if ! command -v dockerd > /dev/null; then \
-	  echo "container tests will be skipped: they need dockerd"; exit 0; fi; \
-	$(MAKE) --no-print-directory base-image wheelhouse \
-	  || echo "container tests will be skipped: what their image is made of cannot be had"
+	if ! command -v dockerd > /dev/null && ! command -v podman > /dev/null; then \
+	  echo "container tests will be skipped: they need Docker or Podman"; exit 0; fi; \
+	if test -e base-image.tar; then :; \
+	elif [ $$makes_base = no ] || ! $$as_root $(MAKE) --no-print-directory base-image; then \
+	  echo "container tests will pull the Dockerfile's base, or be skipped"; fi; \
+	$(MAKE) --no-print-directory wheelhouse \
+	  || echo "container tests will be skipped: the wheels of their image cannot be had"
 
 # Only where there is none. If it has the bytes of dvc.lock, which it has with the same compiler,
 # it goes to the cache and the build keeps it; else the build makes it anew.

@@ -15,6 +15,7 @@ from ptefoundry.rebuild.conditions import (
     HereBuilder,
     build_arguments,
     build_failed,
+    build_program,
     own_caches,
 )
 from ptefoundry.rebuild.record import BuildRecord
@@ -99,7 +100,7 @@ class _ContainerBuilder:
             Path(folder).mkdir(parents=True, exist_ok=True)
         network = bool(stages)
         return Job(
-            command=("python", "-c", _program(conditions), *build_arguments(stages)),
+            command=("python", "-c", build_program(conditions), *build_arguments(stages)),
             folder=root,
             purpose=f"rebuild {root}",
             mounts=(
@@ -118,11 +119,4 @@ class _ContainerBuilder:
             },
             network=network,
             hostname=conditions.hostname,
-            cpus=None if conditions.cpus is None else range(conditions.cpus),
         )
-
-
-def _program(conditions: Conditions) -> str:
-    """Python code that is `ptefoundry`."""
-    umask = "" if conditions.umask is None else f"os.umask({conditions.umask}); "
-    return f"import os; {umask}from ptefoundry.cli.main import main; main()"

@@ -12,9 +12,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 from ptefoundry.container.build_output import BuildFailedError, build_lines
 from ptefoundry.container.failures import HOW_TO_START, engine_errors
-from ptefoundry.container.job import Job
+from ptefoundry.container.job import Job, Mount
 from ptefoundry.container.running import RunningJob
-from ptefoundry.errors import MissingToolError
+from ptefoundry.errors import ContainerError, MissingToolError
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -23,6 +23,8 @@ JOB_LABEL = "org.ptefoundry.job"
 """Label of containers; its value says what for, as `Job.purpose`."""
 
 _ANSWER_S = 60
+#: Podman makes comma-separated text of a mount, and quotes nothing in it.
+_UNQUOTED = frozenset(',"')
 
 
 class Engine:
@@ -50,8 +52,10 @@ class Engine:
             job: the command.
 
         Raises:
-            ContainerError: there is no such image, or the engine refuses or is lost.
+            ContainerError: there is no such image, what is to be mounted is missing or has a
+                name that the engine cannot mount, or the engine refuses or is lost.
         """
+        self._check_mounts(job)
         with engine_errors(f"starting {job.command[0]}"):
             container = self._create(image, job)
         running = RunningJob(self.api, container)
@@ -72,6 +76,30 @@ class Engine:
             except ImageNotFound:
                 return None
         return found
+
+    def pull(self, name: str) -> None:
+        """Get an image from its registry, as whom the user has signed in to it.
+
+        Args:
+            name: with a tag, or `name@sha256:...`.
+
+        Raises:
+            ContainerError: the engine cannot get it.
+        """
+        from docker.errors import APIError
+
+        with engine_errors(f"pulling {name}"):
+            try:
+                events = self.api.pull(name, stream=True, decode=True)
+                refusals = [event["error"] for event in events if "error" in event]
+            except APIError as error:
+                refusals = [error.explanation]
+        if refusals:
+            raise ContainerError(
+                f"pulling {name}: the container engine refuses: {refusals[0]}; sign in to its "
+                "registry (`docker login`, `podman login`), or build without one as "
+                "docs/container.md shows"
+            )
 
     def build(self, context: IO[bytes], options: Mapping[str, str]) -> Iterator[str]:
         """Build an image with BuildKit, or as Podman does; yields what that prints.
@@ -107,9 +135,8 @@ class Engine:
 
     def _create(self, image: str, job: Job) -> str:
         host = self.api.create_host_config(
-            mounts=[_bind(mount.source, mount.target, mount.read_only) for mount in job.mounts],
+            mounts=[_bind(mount) for mount in job.mounts],
             network_mode=None if job.network else "none",
-            cpuset_cpus=None if job.cpus is None else ",".join(map(str, job.cpus)),
             # Labels of files stay as they are where SELinux has them.
             security_opt=["no-new-privileges", "label=disable"],
             # The output is read here and need not be kept twice.
@@ -131,10 +158,32 @@ class Engine:
         identifier: str = created["Id"]
         return identifier
 
+    def _check_mounts(self, job: Job) -> None:
+        with engine_errors(f"starting {job.command[0]}"):
+            limited = self._is_podman()
+        for mount in job.mounts:
+            # Docker says so itself; Podman makes a folder.
+            if not mount.source.exists():
+                raise ContainerError(
+                    f"{mount.source}: expected a file or folder for the container, found none; "
+                    "put it back and run again"
+                )
+            if limited and not _UNQUOTED.isdisjoint(f"{mount.source}{mount.target}"):
+                raise ContainerError(
+                    f"{mount.source}: expected a path that Podman can mount, found one with a "
+                    "comma or a quotation mark; move it, or use Docker"
+                )
+
+    def _is_podman(self) -> bool:
+        components = self.api.version().get("Components") or ()
+        return any("podman" in component["Name"].lower() for component in components)
+
     def _user(self) -> str:
         """The caller. An engine without root has mapped the container's root to them."""
-        options = self.api.info().get("SecurityOptions") or ()
-        if any("rootless" in option for option in options):
+        information = self.api.info()
+        options = information.get("SecurityOptions") or ()
+        # Docker says it there, Podman in a field of its own (older ones in that alone).
+        if information.get("Rootless") or any("rootless" in option for option in options):
             return "0:0"
         return f"{os.getuid()}:{os.getgid()}"
 
@@ -169,10 +218,10 @@ def connect() -> Engine:
     return Engine(api)
 
 
-def _bind(source: Path, target: Path, read_only: bool) -> Any:
-    from docker.types import Mount
+def _bind(mount: Mount) -> Any:
+    from docker import types
 
-    return Mount(target=str(target), source=str(source), type="bind", read_only=read_only)
+    return types.Mount(str(mount.target), str(mount.source), "bind", read_only=mount.read_only)
 
 
 def _usual_address() -> str:

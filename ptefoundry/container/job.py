@@ -35,5 +35,3 @@ class Job:
     """Whether it reaches more than itself."""
     hostname: str | None = None
     """None for one that the engine makes up."""
-    cpus: Sequence[int] | None = None
-    """Numbers of the CPUs that it may run on; None for all."""

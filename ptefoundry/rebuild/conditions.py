@@ -14,7 +14,6 @@ from ptefoundry.errors import BuildError, FoundryError
 
 DOWNLOADS = "cache"
 """Name of the cache of sources in a scratch folder."""
-_BUILD = "from ptefoundry.cli.main import main; main()"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +86,7 @@ class HereBuilder:
     def build(self, root: Path, conditions: Conditions, stages: Sequence[str]) -> None:
         """See `Builder`."""
         process = subprocess.Popen(
-            [sys.executable, "-c", _program(conditions), *build_arguments(stages)],
+            [sys.executable, "-c", build_program(conditions), *build_arguments(stages)],
             cwd=root,
             env={
                 **os.environ,
@@ -100,7 +99,6 @@ class HereBuilder:
             stdout=subprocess.DEVNULL,
             # What is printed about stages goes to stderr, as that of any build.
             process_group=0,
-            umask=-1 if conditions.umask is None else conditions.umask,
         )
         try:
             code = process.wait()
@@ -126,12 +124,22 @@ def own_caches(scratch: Path) -> dict[str, str]:
     return {name: str(folder) for name, folder in folders.items()}
 
 
-def _program(conditions: Conditions) -> str:
-    """Python code that is `ptefoundry`, on as many CPUs as it may have."""
-    if conditions.cpus is None or not hasattr(os, "sched_getaffinity"):
-        return _BUILD
-    allowed = sorted(os.sched_getaffinity(0))[: conditions.cpus]
-    return f"import os; os.sched_setaffinity(0, {allowed}); {_BUILD}"
+def build_program(conditions: Conditions) -> str:
+    """Python code that is `ptefoundry`, under what a process can set for itself."""
+    return f"{preparation(conditions)}from ptefoundry.cli.main import main; main()"
+
+
+def preparation(conditions: Conditions) -> str:
+    """Python code that sets the umask and the CPUs.
+
+    Containers have no better way for CPUs: an engine without root may not limit them.
+    """
+    code = "import os; "
+    if conditions.umask is not None:
+        code += f"os.umask({conditions.umask}); "
+    if conditions.cpus is not None and hasattr(os, "sched_setaffinity"):
+        code += f"os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:{conditions.cpus}]); "
+    return code
 
 
 def _interrupt(process: "subprocess.Popen[bytes]") -> None:

@@ -45,11 +45,12 @@ class OwnEngine:
         }
         options = [text for name, path in places.items() for text in (name, self.folder / path)]
         # In a network of its own: else its bridge would be the one of an engine that runs here,
-        # which it would change or remove.
+        # which it would change or remove. Loopback is there for the tests' own servers.
         quiet = ("--iptables=false", "--log-level=error")
+        alone = ("unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "sh")
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                ["unshare", "--net", "dockerd", "--host", self.address, *options, *quiet],
+                [*alone, "dockerd", "--host", self.address, *options, *quiet],
                 stdout=log,
                 stderr=log,
             )
@@ -59,6 +60,11 @@ class OwnEngine:
                 tail = (self.folder / "log").read_text(errors="replace")[-500:]
                 raise NoEngineError(f"dockerd does not start: {tail}")
             time.sleep(0.2)
+
+    def beside(self, *command: str) -> list[str]:
+        """A command that runs in the engine's network."""
+        assert self.process is not None
+        return ["nsenter", f"--net=/proc/{self.process.pid}/ns/net", *command]
 
     def kill(self) -> None:
         """As if the machine's engine crashed; its containers go on."""
@@ -115,10 +121,10 @@ def own_engine() -> Iterator[OwnEngine]:
             yield engine
         finally:
             engine.stop()
-            _unmount_below(Path(folder))
+            unmount_below(Path(folder))
 
 
-def _unmount_below(folder: Path) -> None:
+def unmount_below(folder: Path) -> None:
     """What an engine that was killed has left mounted."""
     mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
     for mount in sorted(mounts, reverse=True):

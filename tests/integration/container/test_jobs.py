@@ -1,4 +1,4 @@
-"""What a command in a container finds, and how it is stopped."""
+"""What a command in a container finds, and how it is stopped, with Docker and with Podman."""
 
 import os
 import shutil
@@ -19,6 +19,13 @@ from support.container_engine import own_engine
 BASE = Path(__file__).parents[3] / "base-image.tar"
 PYTHON = ("python3", "-c")
 CONNECT = "import socket; socket.create_connection(('192.0.2.1', 9), timeout=3)"
+
+
+@pytest.fixture(scope="module", params=["docker", "podman"])
+def place(request: pytest.FixtureRequest) -> tuple[Engine, str]:
+    """An engine, and the ID of an image with Python that it has."""
+    names = ("podman", "podman_base") if request.param == "podman" else ("engine", "base")
+    return request.getfixturevalue(names[0]), request.getfixturevalue(names[1])
 
 
 def _job(script: str, folder: Path, **fields: object) -> Job:
@@ -44,70 +51,79 @@ def _containers(engine: Engine, folder: Path) -> list[str]:
 
 
 def test_output_comes_line_by_line_with_the_exit_code(
-    engine: Engine, base: str, tmp_path: Path
+    place: tuple[Engine, str], tmp_path: Path
 ) -> None:
     script = "import sys; print('one\\ntwo é'); sys.stderr.write('three'); sys.exit(5)"
-    code, lines = _run(engine, base, _job(script, tmp_path))
+    code, lines = _run(*place, _job(script, tmp_path))
     assert code == 5
     # Two streams have no order between them.
     assert sorted(lines) == ["one", "three", "two é"]
-    assert _containers(engine, tmp_path) == []
+    assert _containers(place[0], tmp_path) == []
 
 
-def test_files_belong_to_the_caller(engine: Engine, base: str, tmp_path: Path) -> None:
-    script = "import os; print(os.getuid(), os.getcwd()); open('made', 'w').write('x')"
-    assert _run(engine, base, _job(script, tmp_path)) == (0, [f"{os.getuid()} {tmp_path}"])
+def test_files_belong_to_the_caller(place: tuple[Engine, str], tmp_path: Path) -> None:
+    script = "import os; print(os.getcwd()); open('made', 'w').write('x')"
+    assert _run(*place, _job(script, tmp_path)) == (0, [str(tmp_path)])
     made = (tmp_path / "made").stat()
     assert (made.st_uid, made.st_gid) == (os.getuid(), os.getgid())
 
 
-def test_mounts_may_be_read_only_and_elsewhere(engine: Engine, base: str, tmp_path: Path) -> None:
+def test_caller_may_be_anybody(
+    place: tuple[Engine, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can give a folder to somebody else")
+    os.chown(tmp_path, 12345, 23456)
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    monkeypatch.setattr(os, "getgid", lambda: 23456)
+    script = "import os; print(os.getuid(), os.getgid()); open('made', 'w')"
+    assert _run(*place, _job(script, tmp_path)) == (0, ["12345 23456"])
+    made = (tmp_path / "made").stat()
+    assert (made.st_uid, made.st_gid) == (12345, 23456)
+
+
+def test_mounts_may_be_read_only_and_elsewhere(place: tuple[Engine, str], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("content")
     mount = Mount(source=tmp_path, target=Path("/elsewhere"), read_only=True)
     script = "print(open('/elsewhere/file').read()); open('/elsewhere/new', 'w')"
     job = _job(script, Path("/"), mounts=(mount,), purpose=f"test {tmp_path}")
-    code, lines = _run(engine, base, job)
+    code, lines = _run(*place, job)
     assert code == 1
     assert "content" in lines
     assert any("Read-only file system" in line for line in lines)
 
 
-def test_environment_is_what_the_job_says(engine: Engine, base: str, tmp_path: Path) -> None:
+def test_environment_is_what_the_job_says(place: tuple[Engine, str], tmp_path: Path) -> None:
     script = "import os, socket; print(sorted(os.environ), socket.gethostname())"
     job = _job(script, tmp_path, hostname="elsewhere")
-    code, (line,) = _run(engine, base, job)
+    code, (line,) = _run(*place, job)
     assert code == 0
     assert "'MARK'" in line
     assert "PYTEST" not in line
     assert line.endswith("elsewhere")
 
 
-def test_there_is_no_network_unless_asked_for(engine: Engine, base: str, tmp_path: Path) -> None:
-    code, lines = _run(engine, base, _job(CONNECT, tmp_path))
+def test_there_is_no_network_unless_asked_for(place: tuple[Engine, str], tmp_path: Path) -> None:
+    code, lines = _run(*place, _job(CONNECT, tmp_path))
     assert code == 1
     assert "Network is unreachable" in lines[-1]
-
-
-def test_cpus_are_limited(engine: Engine, base: str, tmp_path: Path) -> None:
-    job = _job("import os; print(os.sched_getaffinity(0))", tmp_path, cpus=[0])
-    assert _run(engine, base, job) == (0, ["{0}"])
 
 
 WAITING = "import time; print('started', flush=True); time.sleep(600)"
 STUBBORN = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); {WAITING}"
 
 
-def test_leaving_the_block_interrupts(engine: Engine, base: str, tmp_path: Path) -> None:
+def test_leaving_the_block_interrupts(place: tuple[Engine, str], tmp_path: Path) -> None:
     script = f"""
 try:
     {WAITING}
 except KeyboardInterrupt:
     open('interrupted', 'w')
 """
-    with engine.running(base, _job(script, tmp_path)) as running:
+    with place[0].running(place[1], _job(script, tmp_path)) as running:
         assert next(running.lines()) == "started"
     assert (tmp_path / "interrupted").is_file()
-    assert _containers(engine, tmp_path) == []
+    assert _containers(place[0], tmp_path) == []
 
 
 def test_second_interrupt_insists(engine: Engine, base: str, tmp_path: Path) -> None:
@@ -121,25 +137,46 @@ def test_second_interrupt_insists(engine: Engine, base: str, tmp_path: Path) -> 
 
 
 def test_job_whose_process_was_killed_can_be_removed(
-    engine: Engine, base: str, tmp_path: Path
+    place: tuple[Engine, str], tmp_path: Path
 ) -> None:
     job = _job(WAITING, tmp_path)
-    container = engine._create(base, job)
+    engine, image = place
+    container = engine._create(image, job)
     engine.api.start(container)
-    assert _containers(engine, tmp_path) == [container]
+    assert _containers(place[0], tmp_path) == [container]
     engine.remove_jobs(f"test {tmp_path / 'other'}")
-    assert _containers(engine, tmp_path) == [container]
+    assert _containers(place[0], tmp_path) == [container]
     engine.remove_jobs(job.purpose)
-    assert _containers(engine, tmp_path) == []
+    assert _containers(place[0], tmp_path) == []
 
 
 def test_unknown_image_and_missing_folder_are_told(
-    engine: Engine, base: str, tmp_path: Path
+    place: tuple[Engine, str], tmp_path: Path
 ) -> None:
     with pytest.raises(ContainerError, match=r"refuses: .*no-such-image"):
-        _run(engine, "no-such-image", _job("", tmp_path))
-    with pytest.raises(ContainerError, match=r"refuses: .*does not exist"):
-        _run(engine, base, _job("", tmp_path / "missing"))
+        _run(place[0], "no-such-image", _job("", tmp_path))
+    with pytest.raises(ContainerError, match=r"missing: expected a file or folder"):
+        _run(*place, _job("", tmp_path / "missing"))
+    assert not (tmp_path / "missing").exists()
+
+
+def test_odd_names_are_mounted(place: tuple[Engine, str], tmp_path: Path) -> None:
+    script = "import os; print(os.getcwd()); open('made', 'w')"
+    for name in ("spaces and ümläute", "co:lon", "back\\slash"):
+        folder = tmp_path / name
+        folder.mkdir()
+        assert _run(*place, _job(script, folder)) == (0, [str(folder)])
+        assert (folder / "made").is_file()
+
+
+def test_a_comma_is_more_than_podman_can_mount(
+    engine: Engine, base: str, podman: Engine, podman_base: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "one, two"
+    folder.mkdir()
+    assert _run(engine, base, _job("print('well')", folder)) == (0, ["well"])
+    with pytest.raises(ContainerError, match="Podman can mount, found one with a comma"):
+        _run(podman, podman_base, _job("", folder))
 
 
 def _run_until(engine: Engine, image: str, job: Job, then: Callable[[], None]) -> None:
