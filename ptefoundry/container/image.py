@@ -1,6 +1,6 @@
 """The image that stages run in: found by what it is made of, else built.
 
-What it is made of is its recipe: Dockerfile, locks, base image. An image of the same recipe
+What it is made of is its recipe: Dockerfile, locks, base image, torch. An image of the same recipe
 is not built again. What came out is its content digest, which stages depend on.
 """
 
@@ -16,7 +16,13 @@ from ptefoundry.container.build_output import BuildFailedError
 from ptefoundry.container.content import ChunkReader, content_digest
 from ptefoundry.container.engine import Engine
 from ptefoundry.container.failures import engine_errors
-from ptefoundry.container.recipe import Recipe, pack_context, recipe_digest
+from ptefoundry.container.recipe import (
+    Recipe,
+    base_name,
+    build_arguments,
+    pack_context,
+    recipe_digest,
+)
 from ptefoundry.errors import ContainerError
 from ptefoundry.files import write_text
 
@@ -104,17 +110,28 @@ def build_image(
     """
     label = recipe_digest(engine, recipe)
     tag = f"{IMAGE_NAME}:{label[:12]}"
+    _bring_base(engine, base_name(recipe), say)
     with tempfile.TemporaryFile() as context:
         pack_context(recipe, context)
         context.seek(0)
         options = {
             "t": tag,
-            "buildargs": json.dumps({} if recipe.base is None else {"BASE": recipe.base}),
+            "buildargs": json.dumps(build_arguments(recipe)),
             "labels": json.dumps({RECIPE_LABEL: label}),
         }
         lines = engine.build(context, {**options, "nocache": "1"} if afresh else options)
         _follow(lines, say)
     return find_image(engine, tag, cache)
+
+
+def _bring_base(engine: Engine, name: str, say: Say) -> None:
+    """BuildKit signs in to registries by its client's session, of which there is none here.
+
+    It takes a base that is there already.
+    """
+    if engine.inspect_image(name) is None:
+        say(f"Step: pull {name}")
+        engine.pull(name)
 
 
 def _described(engine: Engine, found: dict[str, Any], cache: Path) -> Image:

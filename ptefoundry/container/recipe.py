@@ -1,13 +1,16 @@
-"""What an image is made of: Dockerfile, locks, base, wheels."""
+"""What an image is made of: Dockerfile, locks, base, wheels or an index of them."""
 
+import io
 import platform
+import re
 import tarfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ptefoundry.container.engine import Engine
+from ptefoundry.container.index import PackageIndex, usual_index
 from ptefoundry.digest import hash_file, hash_json
 from ptefoundry.errors import ConfigError
 
@@ -16,8 +19,15 @@ WHEELHOUSE_VARIABLE = "PTEFOUNDRY_WHEELHOUSE"
 
 DOCKERFILE = "Dockerfile"
 _LOCKS = ("requirements-pip.lock", "requirements-torch.lock", "requirements-build.lock")
-_WHEEL_FOLDERS = ("torch", "locked")
-_BYTECODE = "ptefoundry/container/bytecode.py"
+#: Mounted by the Dockerfile, with or without something in them.
+_FOLDERS = ("torch", "locked", "index")
+_PROGRAMS = ("bytecode.py", "torch_build.py")
+_TORCH_WHEELS = "torch/torch-*.whl"
+#: Where the Dockerfile mounts the index's folder, and its file of certificate authorities.
+_INDEX, _AUTHORITIES = Path("/media"), "ca.pem"
+
+_BASE = re.compile(r"^ARG BASE=(\S+)$", re.MULTILINE)
+_TAG = re.compile(r":[^/]*$")
 
 #: Of files in the build's context; any will do that is always the same.
 _TIME_S = 1767225600
@@ -31,10 +41,12 @@ class Recipe:
     """An image that the engine has, or `name@sha256:...`; None for the Dockerfile's own."""
     wheelhouse: Path | None = None
     """What `make wheelhouse` gathered; None to download packages."""
+    index: PackageIndex = field(default_factory=PackageIndex)
+    """Where they are downloaded from."""
 
 
 def usual_recipe(environment: Mapping[str, str]) -> Recipe:
-    """The recipe on this machine: base and wheelhouse as variables name them.
+    """The recipe on this machine: base, wheelhouse and indexes as variables name them.
 
     A wheelhouse beside the Dockerfile is used without being named.
     """
@@ -46,13 +58,18 @@ def usual_recipe(environment: Mapping[str, str]) -> Recipe:
             f"{WHEELHOUSE_VARIABLE}={wheelhouse}: expected a folder that `make wheelhouse` made, "
             "found none"
         )
-    return Recipe(base=environment.get(BASE_VARIABLE) or None, wheelhouse=wheelhouse)
+    return Recipe(
+        base=environment.get(BASE_VARIABLE) or None,
+        wheelhouse=wheelhouse,
+        index=usual_index(environment),
+    )
 
 
 def recipe_digest(engine: Engine, recipe: Recipe) -> str:
     """Digest of what determines an image's content, in hex.
 
-    A wheelhouse is not part of it: all wheels but torch's are locked by their digests.
+    All packages but torch are locked by their digests. Which build of torch there will be is up
+    to the wheelhouse, else to the indexes.
 
     Raises:
         ConfigError: the base is no fixed image.
@@ -62,6 +79,7 @@ def recipe_digest(engine: Engine, recipe: Recipe) -> str:
             "files": {name: hash_file(path) for name, path in _files().items()},
             "base": None if recipe.base is None else _fixed_base(engine, recipe.base),
             "machine": platform.machine(),
+            "torch": _torch_identity(recipe),
         }
     )
 
@@ -82,16 +100,39 @@ def image_sources() -> Path:
     )
 
 
+def _torch_identity(recipe: Recipe) -> Mapping[str, Any]:
+    wheelhouse = recipe.wheelhouse
+    wheels = sorted(wheelhouse.glob(_TORCH_WHEELS)) if wheelhouse is not None else []
+    return {wheel.name: hash_file(wheel) for wheel in wheels} or recipe.index.identity()
+
+
 def _fixed_base(engine: Engine, base: str) -> str:
+    if "@sha256:" in base:
+        return base.rpartition("@")[2]
     found = engine.inspect_image(base)
-    if found is not None:
-        return str(found["Id"])
-    if "@sha256:" not in base:
+    if found is None:
         raise ConfigError(
             f"base image {base}: expected one that the container engine has, or name@sha256:..., "
             "as a tag may become another image; pull it first, or name its digest"
         )
-    return base.rpartition("@")[2]
+    return str(found["Id"])
+
+
+def base_name(recipe: Recipe) -> str:
+    """The image that the Dockerfile begins with; without a tag where a digest says it all."""
+    name = recipe.base
+    if name is None:
+        found = _BASE.search((image_sources() / DOCKERFILE).read_text())
+        assert found is not None
+        name = found[1]
+    repository, at, digest = name.partition("@")
+    return f"{_TAG.sub('', repository)}{at}{digest}" if at else name
+
+
+def build_arguments(recipe: Recipe) -> dict[str, str]:
+    """Arguments of the Dockerfile: its base, and the proxies of the caller."""
+    base = {} if recipe.base is None else {"BASE": recipe.base}
+    return {**base, **recipe.index.proxies}
 
 
 def pack_context(recipe: Recipe, file: IO[bytes]) -> None:
@@ -104,18 +145,29 @@ def pack_context(recipe: Recipe, file: IO[bytes]) -> None:
     with tarfile.open(fileobj=file, mode="w") as archive:
         for name, path in named.items():
             archive.add(path, name, filter=_settled)
-        # They are mounted, with or without something in them.
-        for name in _WHEEL_FOLDERS:
+        for name in _FOLDERS:
             folder = tarfile.TarInfo(f"wheelhouse/{name}")
             folder.type = tarfile.DIRTYPE
             archive.addfile(_settled(folder))
+        for name, content in _index_files(recipe.index):
+            member = tarfile.TarInfo(f"wheelhouse/index/{name}")
+            member.size = len(content)
+            archive.addfile(_settled(member), io.BytesIO(content))
+
+
+def _index_files(index: PackageIndex) -> Iterator[tuple[str, bytes]]:
+    if text := index.pip_conf(str(_INDEX / _AUTHORITIES)):
+        yield "pip.conf", text.encode()
+    if index.certificates is not None:
+        yield _AUTHORITIES, index.certificates.read_bytes()
 
 
 def _files() -> dict[str, Path]:
     """What the Dockerfile is and copies, by its names, but for the wheels."""
     sources = image_sources()
     named = {name: sources / name for name in (DOCKERFILE, *_LOCKS)}
-    return {**named, _BYTECODE: Path(__file__).with_name("bytecode.py")}
+    programs = {f"ptefoundry/container/{name}": name for name in _PROGRAMS}
+    return named | {place: Path(__file__).with_name(name) for place, name in programs.items()}
 
 
 def _settled(member: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -130,6 +130,13 @@ def test_workflows_are_bounded(path: Path) -> None:
     assert "pull_request_target" not in _events(workflow)
 
 
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_the_index_of_torch_is_a_variable_of_the_repository(path: Path) -> None:
+    """No host of one is named here, and without it a plain index gives torch for CUDA."""
+    variable = "PIP_EXTRA_INDEX_URL"
+    assert _load(path)["env"][variable] == f"${{{{ vars.{variable} }}}}"
+
+
 def test_secrets_are_behind_an_environment() -> None:
     for path in WORKFLOWS:
         for name, job in _load(path)["jobs"].items():
