@@ -1,26 +1,22 @@
 """The environment of stages in a container: fixed, but for what fetching needs."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ptefoundry.container.code import CODE_FOLDER
 from ptefoundry.container.image import Image
+from ptefoundry.container.index import CERTIFICATE_VARIABLES, PROXY_VARIABLES
 from ptefoundry.container.job import Mount, same_place
 from ptefoundry.report import ASSEMBLE_VARIABLE, PROGRESS_VARIABLE
 from ptefoundry.toolchain import IMAGE_VARIABLE
 
+from .container_credentials import with_credentials
+
 _PASSED_ON = (ASSEMBLE_VARIABLE,)
 #: Beginnings of names: credentials, indexes, certificate authorities, proxies.
 _FOR_FETCHING = ("AWS_", "HF_", "PIP_", "SSL_CERT_", "REQUESTS_CA_", "CURL_CA_")
-_PROXIES = frozenset({"http_proxy", "https_proxy", "no_proxy", "all_proxy"})
-_AUTHORITIES = (
-    "AWS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-    "PIP_CERT",
-    "REQUESTS_CA_BUNDLE",
-    "SSL_CERT_FILE",
-)
+_AUTHORITIES = ("AWS_CA_BUNDLE", *CERTIFICATE_VARIABLES)
 
 
 def build_environment(image: Image) -> Mapping[str, str]:
@@ -35,13 +31,21 @@ def build_environment(image: Image) -> Mapping[str, str]:
     }
 
 
-def fetch_environment() -> Mapping[str, str]:
-    """What of this process's environment stages with network get besides."""
-    return {
+def fetch_environment(sources: Iterable[str]) -> Mapping[str, str]:
+    """What of this process's environment stages with network get besides.
+
+    Args:
+        sources: addresses of what they fetch.
+
+    Raises:
+        ConfigError: credentials for these cannot be had.
+    """
+    variables = {
         name: value
         for name, value in os.environ.items()
-        if name.startswith(_FOR_FETCHING) or name.lower() in _PROXIES
+        if name.startswith(_FOR_FETCHING) or name.lower() in PROXY_VARIABLES
     }
+    return with_credentials(variables, sources)
 
 
 def fetch_mounts() -> Iterator[Mount]:

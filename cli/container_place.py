@@ -142,6 +142,10 @@ class InContainer:
             reader = StageReader(_Rest(listener, without=fetched), verbose=verbose)
             self._repro(targets, reader, log, network=False)
 
+    def _sources(self) -> list[str]:
+        adapters = self._params.adapters.values()
+        return [self._params.base.source, *(adapter.source for adapter in adapters)]
+
     def _stages_to_fetch(self, targets: Sequence[str]) -> list[str]:
         """Those that will run, of the ones that need the network."""
         adapters = self._params.adapters.items()
@@ -175,7 +179,7 @@ class InContainer:
             return job
         return replace(
             job,
-            environment={**job.environment, **fetch_environment()},
+            environment={**job.environment, **fetch_environment(self._sources())},
             mounts=(*job.mounts, *fetch_mounts()),
         )
 

@@ -56,9 +56,11 @@ def rebuild_place(
         yield RebuildPlace(current_toolchain(), HereBuilder)
         return
     inputs = tuple(_absolute_inputs(record, original))
+    sources = tuple(source["source"] for source in record.sources.values())
     with signals_interrupt(), container_image(image) as inside:
         yield RebuildPlace(
-            inside.toolchain(), lambda scratch: _ContainerBuilder(scratch, inside, inputs)
+            inside.toolchain(),
+            lambda scratch: _ContainerBuilder(scratch, inside, inputs, sources),
         )
 
 
@@ -73,11 +75,18 @@ def _absolute_inputs(record: BuildRecord, original: Path) -> Iterator[Mount]:
 class _ContainerBuilder:
     """Builds in containers, without network but for fetching."""
 
-    def __init__(self, scratch: Path, inside: ContainerImage, inputs: Sequence[Mount]) -> None:
+    def __init__(
+        self,
+        scratch: Path,
+        inside: ContainerImage,
+        inputs: Sequence[Mount],
+        sources: Sequence[str],
+    ) -> None:
         """Everything that is kept is below `scratch`, all of which the containers see."""
         self._scratch = scratch
         self._inside = inside
         self._inputs = inputs
+        self._sources = sources
 
     @property
     def downloads(self) -> Path:
@@ -111,7 +120,7 @@ class _ContainerBuilder:
             ),
             environment={
                 **build_environment(self._inside.image),
-                **(fetch_environment() if network else {}),
+                **(fetch_environment(self._sources) if network else {}),
                 **caches,
                 # Builds are shown line by line, as in CI.
                 "CI": "true",
