@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ptefoundry.container.engine import connect
 from ptefoundry.container.job import Job, Mount, same_place
 from ptefoundry.rebuild.conditions import (
     DOWNLOADS,
@@ -34,6 +35,8 @@ class RebuildPlace:
 
     toolchain: Mapping[str, Any]
     builder: Callable[[Path], Builder]
+    stop: Callable[[], None] | None = None
+    """Ends all that is running there; None where builds do not run at the same time."""
 
 
 @contextmanager
@@ -58,10 +61,8 @@ def rebuild_place(
     inputs = tuple(_absolute_inputs(record, original))
     sources = tuple(source["source"] for source in record.sources.values())
     with signals_interrupt(), container_image(image) as inside:
-        yield RebuildPlace(
-            inside.toolchain(),
-            lambda scratch: _ContainerBuilder(scratch, inside, inputs, sources),
-        )
+        fresh = _Containers(inside, inputs, sources)
+        yield RebuildPlace(inside.toolchain(), fresh.builder, fresh.stop)
 
 
 def _absolute_inputs(record: BuildRecord, original: Path) -> Iterator[Mount]:
@@ -72,21 +73,44 @@ def _absolute_inputs(record: BuildRecord, original: Path) -> Iterator[Mount]:
             yield same_place(original / path, read_only=True)
 
 
+class _Containers:
+    """A fresh container for each job, several at a time."""
+
+    def __init__(
+        self, inside: ContainerImage, inputs: Sequence[Mount], sources: Sequence[str]
+    ) -> None:
+        """All of them see the inputs; `sources` are what builds fetch."""
+        self.inside = inside
+        self.inputs = inputs
+        self.sources = sources
+        self._purposes: set[str] = set()
+
+    def builder(self, scratch: Path) -> Builder:
+        """What builds below a folder."""
+        return _ContainerBuilder(scratch, self)
+
+    def run(self, job: Job, name: str) -> int:
+        """Show what a job prints, each line with that name; returns its exit code."""
+        self._purposes.add(job.purpose)
+        # A connection of its own, as other threads use theirs meanwhile.
+        with connect() as engine, engine.running(self.inside.image.id, job) as running:
+            for line in running.lines():
+                print(f"{name}: {line}", file=sys.stderr, flush=True)
+            return running.wait()
+
+    def stop(self) -> None:
+        """End all that was started and still runs."""
+        for purpose in tuple(self._purposes):
+            self.inside.engine.remove_jobs(purpose)
+
+
 class _ContainerBuilder:
     """Builds in containers, without network but for fetching."""
 
-    def __init__(
-        self,
-        scratch: Path,
-        inside: ContainerImage,
-        inputs: Sequence[Mount],
-        sources: Sequence[str],
-    ) -> None:
+    def __init__(self, scratch: Path, containers: _Containers) -> None:
         """Everything that is kept is below `scratch`, all of which the containers see."""
         self._scratch = scratch
-        self._inside = inside
-        self._inputs = inputs
-        self._sources = sources
+        self._containers = containers
 
     @property
     def downloads(self) -> Path:
@@ -96,10 +120,7 @@ class _ContainerBuilder:
     def build(self, root: Path, conditions: Conditions, stages: Sequence[str]) -> None:
         """See `Builder`; the inputs are built by name, all else together."""
         job = self._job(root, conditions, stages)
-        with self._inside.engine.running(self._inside.image.id, job) as running:
-            for line in running.lines():
-                print(line, file=sys.stderr, flush=True)
-            code = running.wait()
+        code = self._containers.run(job, conditions.name)
         if code != 0:
             raise build_failed(conditions, code)
 
@@ -114,13 +135,13 @@ class _ContainerBuilder:
             purpose=f"rebuild {root}",
             mounts=(
                 same_place(self._scratch),
-                self._inside.code,
-                *self._inputs,
+                self._containers.inside.code,
+                *self._containers.inputs,
                 *(fetch_mounts() if network else ()),
             ),
             environment={
-                **build_environment(self._inside.image),
-                **(fetch_environment(self._sources) if network else {}),
+                **build_environment(self._containers.inside.image),
+                **(fetch_environment(self._containers.sources) if network else {}),
                 **caches,
                 # Builds are shown line by line, as in CI.
                 "CI": "true",

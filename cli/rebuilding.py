@@ -3,8 +3,8 @@
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from ptefoundry.bundle.manifest import MANIFEST_FILE, MEASURED_FILE, load_manife
 from ptefoundry.errors import ConfigError, InputError
 from ptefoundry.lowering.store import workspace_stores
 from ptefoundry.rebuild.compare import compare_files, list_files
-from ptefoundry.rebuild.conditions import PLAIN, VARIED, Conditions
+from ptefoundry.rebuild.conditions import PLAIN, VARIED, Builder, Conditions
 from ptefoundry.rebuild.difference import Difference
 from ptefoundry.rebuild.record import BuildRecord, changed_inputs, first_different, read_record
 from ptefoundry.rebuild.tree import bring_downloads, depth_below, make_tree
@@ -22,6 +22,7 @@ from ptefoundry.workspace import Workspace, cache_folder
 from .changes import describe_changes
 from .dvc_files import read_stages
 from .output import print_note
+from .rebuild_at_once import at_once, has_room
 from .rebuild_places import RebuildPlace, rebuild_place
 
 _LOCK = "dvc.lock"
@@ -76,8 +77,11 @@ class Rebuilt:
 def rebuild(workspace: Workspace, request: RebuildRequest) -> Iterator[Rebuilt]:
     """Build the bundle of a workspace again, without anything that was built before.
 
+    Where the machine has room for them, builds in containers run at the same time.
+
     Yields:
-        Each build as soon as it was compared; what it left is gone when the next is asked for.
+        Each build as soon as it was compared, if they run one after the other; what it left is
+        gone when the next is asked for.
 
     Raises:
         ConfigError: nothing was built here, or by another toolchain than this one.
@@ -90,21 +94,45 @@ def rebuild(workspace: Workspace, request: RebuildRequest) -> Iterator[Rebuilt]:
         record, workspace.root, containers=request.independent, image=request.image
     ) as place:
         _check_toolchain(record, place.toolchain, allow_other=request.allow_other_toolchain)
-        for conditions in VARIED if request.vary or request.independent else (PLAIN,):
-            print_note(f"building again, as {conditions.name}")
-            with _scratch(request.keep, conditions) as scratch:
-                yield _rebuild(workspace, record, request, conditions, place, scratch)
+        chosen = VARIED if request.vary or request.independent else (PLAIN,)
+        for group in _groups(chosen, request.bundle, place):
+            print_note(f"building again, as {' and '.join(one.name for one in group)}")
+            with ExitStack() as stack:
+                builds = [
+                    _prepare(
+                        workspace,
+                        record,
+                        request,
+                        conditions,
+                        place,
+                        stack.enter_context(_scratch(request.keep, conditions)),
+                    )
+                    for conditions in group
+                ]
+                yield from at_once(builds, place.stop) if place.stop else (builds[0](),)
 
 
-def _rebuild(
+def _groups(
+    chosen: Sequence[Conditions], bundle: Path, place: RebuildPlace
+) -> Sequence[Sequence[Conditions]]:
+    """Those that run at the same time are together."""
+    if place.stop is not None and has_room(len(chosen), _size(bundle, list_files(bundle))):
+        return (chosen,)
+    return [(conditions,) for conditions in chosen]
+
+
+def _prepare(
     workspace: Workspace,
     record: BuildRecord,
     request: RebuildRequest,
     conditions: Conditions,
     place: RebuildPlace,
     scratch: Path,
-) -> Rebuilt:
-    started = time.monotonic()
+) -> Callable[[], Rebuilt]:
+    """A clean tree with what the build needs; returns what builds in it and compares.
+
+    Files are written here alone, as writing one looks at the umask by changing it.
+    """
     sources = [source["source"] for source in record.sources.values()]
     below = scratch.joinpath("tree", *["below"] * depth_below(sources))
     builder = place.builder(scratch)
@@ -112,11 +140,23 @@ def _rebuild(
     bring_downloads(record, cache_folder(), builder.downloads)
     if request.use_templates:
         _bring_templates(workspace, tree)
+    return lambda: _rebuild(workspace, record, request.bundle, conditions, builder, tree)
+
+
+def _rebuild(
+    workspace: Workspace,
+    record: BuildRecord,
+    bundle: Path,
+    conditions: Conditions,
+    builder: Builder,
+    tree: Workspace,
+) -> Rebuilt:
+    started = time.monotonic()
     builder.build(tree.root, conditions, record.fetches)
     _check_inputs(record, tree)
     builder.build(tree.root, conditions, ())
-    names = _names_to_compare(request.bundle, tree.bundle)
-    differences = compare_files(request.bundle, tree.bundle, names)
+    names = _names_to_compare(bundle, tree.bundle)
+    differences = compare_files(bundle, tree.bundle, names)
     runner = list_files(workspace.runner) if workspace.runner.is_dir() else set[str]()
     differences += compare_files(workspace.runner, tree.runner, runner, prefix="runner/")
     return Rebuilt(
@@ -124,7 +164,7 @@ def _rebuild(
         root=tree.root,
         seconds=time.monotonic() - started,
         files=len(names) + len(runner),
-        bytes=_size(request.bundle, names) + _size(workspace.runner, runner),
+        bytes=_size(bundle, names) + _size(workspace.runner, runner),
         differences=tuple(differences),
         origins=tuple(first_different(record.stages, read_stages(tree.root))),
     )
