@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ptefoundry.container.engine import JOB_LABEL, Engine
 from ptefoundry.container.image import Image
 from ptefoundry.container.recipe import Recipe
 from support.container_engine import OwnEngine
@@ -53,21 +55,98 @@ def _stages(printed: str) -> dict[str, str]:
     return {stage["name"]: stage["result"] for stage in json.loads(printed)["stages"]}
 
 
+@dataclass(frozen=True)
+class Interrupted:
+    """A workspace whose first build was interrupted."""
+
+    workspace: TinyWorkspace
+    code: int
+    said: str
+    finished: set[str]
+    """Stages that had ended before."""
+    containers: list[str]
+    """What was left of them."""
+
+
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory, recipe: Recipe, image: Image) -> Built:
+def interrupted(
+    tmp_path_factory: pytest.TempPathFactory, engine: Engine, recipe: Recipe, image: Image
+) -> Interrupted:
     folder = tmp_path_factory.mktemp("container-build")
     workspace = TinyWorkspace(folder / "workspace", folder / "dvc-cache", adapters=("red",))
-    stages = _stages(_run(workspace, "build", "--container", "--json").stdout)
-    return Built(workspace, stages)
+    build = _start_build(workspace)
+    said = _read_until(build, "convert-base")
+    # As a terminal does it, to all processes of the command.
+    os.killpg(build.pid, signal.SIGINT)
+    assert build.stderr is not None
+    rest = build.stderr.read()
+    code = build.wait()
+    finished = {line.split()[0] for line in said if " ran " in line}
+    filters = {"label": f"{JOB_LABEL}=build {workspace.root}"}
+    left = [one["Id"] for one in engine.api.containers(all=True, filters=filters)]
+    return Interrupted(workspace, code, "".join(said) + rest, finished, left)
 
 
-def test_all_stages_run_in_the_image(built: Built, image: Image) -> None:
-    assert set(built.stages.values()) == {"ran"}
+@pytest.fixture(scope="module")
+def built(interrupted: Interrupted) -> Built:
+    workspace = interrupted.workspace
+    return Built(workspace, _stages(_run(workspace, "build", "--container", "--json").stdout))
+
+
+def _start_build(workspace: TinyWorkspace) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [PROGRAM, "build", "--container"],
+        cwd=workspace.root,
+        env=workspace.environment,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _read_until(build: "subprocess.Popen[str]", word: str) -> list[str]:
+    """What the build says, up to the line with that word."""
+    assert build.stderr is not None
+    said = [next(build.stderr)]
+    while word not in said[-1]:
+        said.append(next(build.stderr))
+    return said
+
+
+def test_interrupt_ends_the_command_and_its_container(interrupted: Interrupted) -> None:
+    assert interrupted.code == 130, interrupted.said
+    assert "Traceback" not in interrupted.said
+    assert "convert-base" in interrupted.finished
+    assert interrupted.containers == []
+    assert not (interrupted.workspace.root / "artifacts" / "bundle").exists()
+
+
+def test_all_stages_run_in_the_image(built: Built, interrupted: Interrupted, image: Image) -> None:
+    assert set(built.stages.values()) == {"ran", "unchanged"}
+    unchanged = {stage for stage, result in built.stages.items() if result == "unchanged"}
+    # Nothing that was finished before the interrupt runs again; more may have ended meanwhile.
+    assert interrupted.finished <= unchanged
+    assert "bundle" not in unchanged
     toolchain = json.loads((built.root / "toolchain.json").read_text())
     assert {section["image"] for section in toolchain.values()} == {image.digest}
     # And not one thing belongs to somebody else.
     owners = {path.lstat().st_uid for path in built.root.rglob("*")}
     assert owners == {os.getuid()}
+
+
+def test_the_image_is_part_of_the_provenance(
+    built: Built, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = tmp_path / "registry"
+    monkeypatch.setenv("PTEFOUNDRY_REGISTRY", f"file:{registry}")
+    built.run("registry", "init")
+    built.run("push", "--version", "1.0.0")
+    small = [path for path in registry.rglob("*") if path.is_file() and path.stat().st_size < 1e6]
+    (statement,) = (path for path in small if b"resolvedDependencies" in path.read_bytes())
+    definition = json.loads(statement.read_text())["predicate"]["buildDefinition"]
+    dependencies = {one["name"]: one for one in definition["resolvedDependencies"]}
+    assert dependencies["image"]["digest"] == {"sha256": image.digest}
 
 
 def test_nothing_runs_again(built: Built) -> None:
@@ -99,20 +178,11 @@ def test_an_engine_that_is_lost_half_way(built: Built, own: OwnEngine | None) ->
         pytest.skip("the engine was running before: it is not killed")
     before = _files(built.root)
     built.workspace.replace_params("prefill_length: 32", "prefill_length: 16")
-    build = subprocess.Popen(
-        [PROGRAM, "build", "--container"],
-        cwd=built.root,
-        env=built.workspace.environment,
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert build.stderr is not None
-    said = [next(build.stderr)]
-    while "signatures" not in said[-1]:
-        said.append(next(build.stderr))
+    build = _start_build(built.workspace)
+    _read_until(build, "signatures")
     # It compiles now.
     own.kill()
+    assert build.stderr is not None
     rest = build.stderr.read()
     assert build.wait() == 5, rest
     assert "does not answer any more" in rest
