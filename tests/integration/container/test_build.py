@@ -5,10 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from integration.sources.package_index import pip_environment, write_wheel
 
 from ptefoundry.container.engine import JOB_LABEL, Engine
 from ptefoundry.container.image import Image
@@ -16,6 +20,7 @@ from ptefoundry.container.recipe import Recipe
 from support.container_engine import OwnEngine
 from support.tiny_workspace import TinyWorkspace
 
+PORT = "8765"
 PROGRAM = str(Path(sys.executable).with_name("ptefoundry"))
 
 
@@ -170,6 +175,60 @@ def test_two_other_containers_make_the_same_bytes(built: Built) -> None:
 def test_without_the_image_it_is_another_toolchain(built: Built) -> None:
     done = built.run("rebuild", "--verify", code=2)
     assert "an image is for --independent" in done.stderr
+
+
+@contextmanager
+def _index(engine: Engine, own: OwnEngine | None, folder: Path) -> Iterator[str]:
+    """Address of a package index that containers with network reach."""
+    (network,) = engine.api.inspect_network("bridge")["IPAM"]["Config"]
+    host = network.get("Gateway") or network["Subnet"].replace(".0/16", ".1")
+    options = ("--bind", host, "--directory", str(folder), PORT)
+    command = (sys.executable, "-u", "-m", "http.server", *options)
+    server = subprocess.Popen(
+        command if own is None else own.beside(*command),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert server.stdout is not None
+        assert "Serving HTTP" in server.stdout.readline()
+        yield f"http://{host}:{PORT}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def test_fetching_alone_has_network(
+    built: Built,
+    engine: Engine,
+    own: OwnEngine | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    adapter = {
+        f"tiny_adapter/{path.name}": path.read_bytes()
+        for path in (built.root / "models" / "red").iterdir()
+    }
+    wheel = write_wheel(tmp_path / "tiny-adapter", "tiny_adapter", "1.0", adapter)
+    (wheel.parent / "index.html").write_text(f'<!DOCTYPE html><a href="{wheel.name}">wheel</a>')
+    new = "\n  blue:\n    source: pypi:tiny-adapter==1.0/tiny_adapter\n"
+    built.workspace.replace_params("\nadapters:\n", f"\nadapters:{new}")
+    begun = int(time.time())
+    with _index(engine, own, tmp_path) as address:
+        variables = pip_environment(address) | {"PIP_TRUSTED_HOST": address[7:].split(":")[0]}
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        wanted = ("--only", "convert-adapter@blue")
+        stages = _stages(built.run("build", "--container", *wanted, "--json").stdout)
+    assert stages["fetch-remote-adapter@blue"] == "ran"
+    assert stages["convert-adapter@blue"] == "ran"
+    chosen = {"type": "network", "event": "connect"}
+    events = engine.api.events(begun, int(time.time()) + 1, filters=chosen, decode=True)
+    # What asks for the toolchain, what fetches, and all the rest.
+    networks = [event["Actor"]["Attributes"]["name"] for event in events]
+    assert networks == ["none", "bridge", "none"]
+    built.workspace.replace_params(new, "\n")
 
 
 def test_an_engine_that_is_lost_half_way(built: Built, own: OwnEngine | None) -> None:
