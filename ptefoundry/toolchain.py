@@ -57,7 +57,10 @@ _SECTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("stages.compile_coreml",),
         ("coremltools", "executorch", "numpy", "protobuf", "safetensors", "torch", "torchao"),
     ),
-    "smoke-coreml": (("stages.smoke_coreml",), ("executorch", "safetensors", "torch")),
+    "smoke-coreml": (
+        ("stages.smoke_coreml",),
+        ("executorch", "safetensors", "torch", "torchao"),
+    ),
     "runner": (("stages.build_runner",), ("cmake", "executorch", "ninja", "torch")),
     "smoke": (("stages.smoke",), ()),
     # Its manifest says what the programs were exported with.

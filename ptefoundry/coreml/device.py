@@ -13,16 +13,11 @@ from pathlib import Path
 from ptefoundry.coreml.answering import Spoken, answer_prompts, read_chat
 from ptefoundry.coreml.driver import StaticDriver
 from ptefoundry.coreml.eager import eager_program
+from ptefoundry.coreml.gaps import GAPS, prepare_plain, token_gaps
 from ptefoundry.coreml.params import CoremlParams
-from ptefoundry.coreml.program import prepare_model
 from ptefoundry.errors import VerificationError
-from ptefoundry.model.parity import TOLERANCE, encode_prompt
+from ptefoundry.model.parity import encode_prompt
 from ptefoundry.params import SmokeParams
-
-GAPS = {"fp32": 2 * TOLERANCE, "fp16": 0.5}
-"""By type of the program's activations: how much less than the largest the eager logit of a
-token may be that the program takes for the likeliest. Twice the error of a logit, which
-in fp16 (11 bits) is about a hundredth of logits of some 20."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +54,7 @@ def prove_answers(
     """
     tokenizer = base / "tokenizer"
     # Weights as the program has them; computed in fp32, as what is compared with must be exact.
-    exact = dataclasses.replace(params, dtype="fp32")
-    model = prepare_model(base, exact)
+    model, exact = prepare_plain(base, params).float(), dataclasses.replace(params, dtype="fp32")
     for name, folder in variants.items():
         answers = answer_prompts(
             program, tokenizer, [name], smoke.prompts, max_new_tokens=smoke.tokens
@@ -69,20 +63,10 @@ def prove_answers(
             for spoken in answers:
                 driver = StaticDriver(eager.constants, eager.call, adapter=name)
                 prompt = encode_prompt(tokenizer, read_chat(tokenizer), spoken.prompt)
-                gaps = _gaps(driver, prompt, spoken.tokens)
+                gaps = token_gaps(driver, prompt, spoken.tokens, spoken.tokens)
                 _check(spoken, gaps, GAPS[params.dtype])
                 equal = sum(gap == 0.0 for gap in gaps)
                 yield DeviceAnswer(spoken=spoken, equal=equal, gap=max(gaps))
-
-
-def _gaps(driver: StaticDriver, prompt: Sequence[int], tokens: Sequence[int]) -> list[float]:
-    """For each token the distance of its logit from the largest, the ones before it given."""
-    gaps, pending = [], list(prompt)
-    for token in tokens:
-        logits = driver.read(pending)
-        gaps.append(float(logits.max() - logits[token]))
-        pending = [token]
-    return gaps
 
 
 def _check(spoken: Spoken, gaps: Sequence[float], allowed: float) -> None:

@@ -79,6 +79,8 @@ def _construct(config: ModelConfig, params: CoremlParams) -> Any:
     from executorch.examples.models.llama.model_args import ModelArgs
     from executorch.examples.models.llama.static_attention import StaticAttentionMHA
 
+    from ptefoundry.coreml.norm import scale_norms
+
     arguments = ModelArgs(
         dim=config.dim,
         n_layers=config.n_layers,
@@ -100,6 +102,7 @@ def _construct(config: ModelConfig, params: CoremlParams) -> Any:
     )
     model = construct_transformer(arguments)
     assert all(isinstance(layer.attention, StaticAttentionMHA) for layer in model.layers)
+    scale_norms(model)
     return model
 
 
