@@ -48,8 +48,11 @@ class CoremlParams:
 
     @property
     def cache_length(self) -> int:
-        """Tokens that the caches hold; all methods have the same, so that they share them."""
-        return self.context_length - (1 if self.multifunction else self.input_length)
+        """Tokens that the caches hold; all methods have the same, so that they share them.
+
+        A call sees its own tokens beside them, and the last one may have only one.
+        """
+        return self.context_length - 1
 
     def find_problem(self) -> tuple[str, str] | None:
         """The first field that has an impossible value, and what was expected of it."""

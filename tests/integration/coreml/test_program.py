@@ -76,7 +76,7 @@ def test_a_program_says_what_it_has(built):
     constants = program.program.constants
     assert constants["get_adapters"] == ("base", "my-blue", "red")
     assert constants["get_max_context_len"] == (32,)
-    assert constants["get_cache_shape"] == (1, 2, 24, 16)
+    assert constants["get_cache_shape"] == (1, 2, 31, 16)
     assert constants["get_eos_ids"] == (2,)
 
 

@@ -64,9 +64,12 @@ def test_a_failure_leaves_the_base_as_it_was(llama, tmp_path):
     assert [name for name, _ in model.named_modules()] == names
 
 
-def test_a_conversation_ends_where_its_caches_are_full(llama):
+@pytest.mark.parametrize("multifunction", [False, True])
+def test_a_conversation_ends_with_its_context_token_by_token(llama, multifunction):
     base, _ = llama
-    params = CoremlParams(context_length=16, input_length=4, dtype="fp32")
+    params = CoremlParams(
+        context_length=16, input_length=4, dtype="fp32", multifunction=multifunction
+    )
     model = load_static_model(base.canonical, params)
     with eager_program(model, base.canonical, ("base", None), params) as program:
         driver = StaticDriver(program.constants, program.call, adapter="base")
