@@ -40,6 +40,8 @@ class LoweredMethod:
     """Calls one delegate for each part."""
     parts: tuple[ConvertedPart, ...]
     layout: Layout
+    operators: tuple[tuple[str, ...], ...]
+    """Names of the operators of each part."""
     left: tuple[str, ...]
     """Operators that no partition took."""
 
@@ -88,6 +90,7 @@ def lower_method(
         program=program,
         parts=tuple(parts),
         layout=layout,
+        operators=tuple(_operators(delegate) for delegate in delegates(program)),
         left=tuple(_operators_left(program)),
     )
 
@@ -201,6 +204,11 @@ def _save(converted: Any, method: Method, into: Path) -> ConvertedPart:
     # coremltools removes its file with the model; a link stays.
     place(source, weights)
     return ConvertedPart(function=method.function, model=model, weights=weights)
+
+
+def _operators(delegate: Any) -> tuple[str, ...]:
+    graph = delegate.original_module.graph
+    return tuple(str(node.target) for node in graph.nodes if node.op == "call_function")
 
 
 def _operators_left(program: "ExportedProgram") -> Iterator[str]:

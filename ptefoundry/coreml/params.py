@@ -32,7 +32,8 @@ class CoremlParams:
     max_splits: int = 8
     """Most pieces of one linear."""
     graph_breaks: bool = True
-    """Whether embedding, layers and head are three models rather than one."""
+    """Whether embedding, layers and head are three models rather than one; a tied table that is
+    not quantized is then stored in two of them."""
     compute_units: Literal["all", "cpu_only", "cpu_and_gpu", "cpu_and_ne"] = "cpu_and_ne"
     """Where a device may run it."""
     deployment_target: Literal["iOS18", "iOS26"] = "iOS18"

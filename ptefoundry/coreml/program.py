@@ -1,7 +1,9 @@
 """Building the program: all methods lowered, merged and written as one `.pte`."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,8 +121,27 @@ def _check_partitions(first: LoweredMethod, other: LoweredMethod) -> None:
         raise BuildError(
             f"method {other.method.name}: expected {len(first.parts)} partitions as in method "
             f"{first.method.name}, found {len(other.parts)}, so that weights cannot be shared; "
-            "report it with params.yaml, and set backends.coreml.graph_breaks: false meanwhile"
+            f"{_first_difference(first, other)}; report it with params.yaml, and set "
+            "backends.coreml.graph_breaks: false meanwhile"
         )
+
+
+def _first_difference(first: LoweredMethod, other: LoweredMethod) -> str:
+    """Where two methods are cut differently: the first partition with other operators."""
+    pairs = zip_longest(first.operators, other.operators, fillvalue=())
+    for number, (expected, found) in enumerate(map(_count_operators, pairs), start=1):
+        if expected != found:
+            more, fewer = _listed(found - expected), _listed(expected - found)
+            return f"partition {number} is the first that differs: more {more}, fewer {fewer}"
+    return "their partitions have the same operators"
+
+
+def _count_operators(pair: tuple[tuple[str, ...], tuple[str, ...]]) -> tuple[Counter[str], ...]:
+    return tuple(map(Counter, pair))
+
+
+def _listed(operators: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(operators.items())) or "none"
 
 
 def _merge_all(lowered: Sequence[LoweredMethod], scratch: Path) -> list[Package]:

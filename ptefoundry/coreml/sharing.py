@@ -2,21 +2,26 @@
 
 Positional sharing is silent when it fails: a partition that differs in one method, or a base
 tensor that was computed twice and not alike, only makes the file larger. So the program is
-read back and each adapter is charged with what nobody else uses.
+read back and each adapter is charged with everything beside the base's weights, whoever else
+uses it too: a second copy of the base that two adapters share is none of their matrices.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ptefoundry.coreml.lowering import BACKEND
 from ptefoundry.coreml.methods import Method
 from ptefoundry.coreml.reading import CoremlProgram, StoredModel
+from ptefoundry.digest import hash_bytes
 from ptefoundry.errors import VerificationError
 from ptefoundry.workspace import BASE_VARIANT
 
 TOLERANCE = 0.02
 """Share of the bytes that an adapter needs which it may use beside them."""
+BASE_TOLERANCE = 0.001
+"""Share of the base's bytes in which its uses may differ: constants of a call's length."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +31,7 @@ class VariantBytes:
     adapter: str
     """Name of the adapter, or `base`."""
     own_bytes: int
-    """Bytes of weights that only its methods use."""
+    """Bytes of weights that its methods use beside the base's; of the base, that only its do."""
     needed_bytes: int
     """Bytes of weights that it needs beside the base's; 0 for the base."""
     text_bytes: int
@@ -41,6 +46,8 @@ class Sharing:
     """Models, each with a weight file; every method has a function in each."""
     shared_bytes: int
     """Bytes of weights that several variants use."""
+    repeated_bytes: int
+    """Bytes of weights that stand in several weight files: a tied table, with graph breaks."""
     weight_bytes: int
     """Bytes of the weight files, with headers and padding."""
     program_bytes: int
@@ -61,14 +68,15 @@ def check_sharing(program: CoremlProgram, needed: Mapping[str, int]) -> Sharing:
 
     Raises:
         VerificationError: methods, references or functions are not those that its metadata
-            lists, or an adapter uses more weights than it needs.
+            lists, or variants use more weights than the base's and what they need.
     """
     _check_methods(program, needed)
     models = _check_references(program)
     for model in models:
         _check_model(program, model)
-    sharing = _measure(program, models, needed)
-    _check_bytes(program, sharing)
+    uses = _read_uses(program, models)
+    sharing = _measure(uses, models, needed)
+    _check_bytes(uses, sharing)
     return sharing
 
 
@@ -148,52 +156,128 @@ def _check_model(program: CoremlProgram, model: StoredModel) -> None:
         )
 
 
-def _measure(
-    program: CoremlProgram, models: list[StoredModel], needed: Mapping[str, int]
-) -> Sharing:
-    variants: dict[str, list[Method]] = {}
-    for method in program.methods:
-        variants.setdefault(method.adapter, []).append(method)
-    own, shared = dict.fromkeys(variants, 0), 0
-    for model in models:
-        users: dict[int, set[str]] = {offset: set() for offset in model.weights.offsets()}
-        for method in program.methods:
-            for offset in model.used_blobs(method.function):
-                users[offset].add(method.adapter)
-        for offset, adapters in users.items():
-            size = len(model.weights.blob(offset).data)
-            if len(adapters) == 1:
-                own[next(iter(adapters))] += size
-            else:
-                shared += size
+@dataclass(frozen=True)
+class _Uses:
+    """Which blobs of the weight files each method uses; a blob is a model's number and offset."""
+
+    program: CoremlProgram
+    methods: dict[Method, set[tuple[int, int]]]
+    sizes: dict[tuple[int, int], int]
+    """Bytes of each blob."""
+
+    def of(self, adapter: str) -> list[set[tuple[int, int]]]:
+        """What each method of a variant uses."""
+        return [used for method, used in self.methods.items() if method.adapter == adapter]
+
+    def union(self, adapter: str) -> set[tuple[int, int]]:
+        """What a variant uses."""
+        return set().union(*self.of(adapter))
+
+    def bytes(self, blobs: Iterable[tuple[int, int]]) -> int:
+        """Size of some blobs together."""
+        return sum(self.sizes[blob] for blob in blobs)
+
+
+def _read_uses(program: CoremlProgram, models: list[StoredModel]) -> _Uses:
+    return _Uses(
+        program,
+        {
+            method: {
+                (number, offset)
+                for number, model in enumerate(models)
+                for offset in model.used_blobs(method.function)
+            }
+            for method in program.methods
+        },
+        {
+            (number, offset): len(model.weights.blob(offset).data)
+            for number, model in enumerate(models)
+            for offset in model.weights.offsets()
+        },
+    )
+
+
+def _measure(uses: _Uses, models: list[StoredModel], needed: Mapping[str, int]) -> Sharing:
+    program = uses.program
+    variants = {method.adapter: uses.union(method.adapter) for method in program.methods}
+    base, adapters = variants[BASE_VARIANT], set().union(*map(uses.union, needed))
+    users = Counter(blob for used in variants.values() for blob in used)
     return Sharing(
         partitions=len(models),
-        shared_bytes=shared,
+        shared_bytes=uses.bytes(blob for blob, count in users.items() if count > 1),
+        repeated_bytes=_count_repeated(models),
         weight_bytes=sum(model.weights.size for model in models),
         program_bytes=program.program.size,
         variants=tuple(
             VariantBytes(
-                adapter=adapter,
-                own_bytes=own[adapter],
-                needed_bytes=needed.get(adapter, 0),
+                adapter=name,
+                own_bytes=uses.bytes(used - (adapters if name == BASE_VARIANT else base)),
+                needed_bytes=needed.get(name, 0),
                 text_bytes=sum(
-                    model.text_bytes(method.function) for model in models for method in methods
+                    model.text_bytes(method.function)
+                    for model in models
+                    for method in program.methods
+                    if method.adapter == name
                 ),
             )
-            for adapter, methods in variants.items()
+            for name, used in variants.items()
         ),
     )
 
 
-def _check_bytes(program: CoremlProgram, sharing: Sharing) -> None:
-    for variant in sharing.variants:
-        if variant.adapter == BASE_VARIANT:
-            continue
-        limit = variant.needed_bytes * (1 + TOLERANCE)
-        if variant.own_bytes > limit:
-            raise VerificationError(
-                f"{program.program.path}: adapter {variant.adapter}: expected at most "
-                f"{int(limit)} bytes of weights that no other variant uses ({TOLERANCE:.0%} more "
-                f"than it needs), found {variant.own_bytes}; it does not share the base, "
-                "report it with params.yaml"
+def _count_repeated(models: list[StoredModel]) -> int:
+    """Bytes that would go if all models had one weight file; each has only once what it has."""
+    sizes = Counter[tuple[int, str]]()
+    for model in models:
+        for offset in model.weights.offsets():
+            data = model.weights.blob(offset).data
+            sizes[len(data), hash_bytes(data)] += 1
+    return sum(size * (count - 1) for (size, _), count in sizes.items())
+
+
+def _check_bytes(uses: _Uses, sharing: Sharing) -> None:
+    """Each adapter uses the base's weights and what it needs, and all of them no more than that.
+
+    Raises:
+        VerificationError: weights are stored that no variant needs.
+    """
+    base = uses.union(BASE_VARIANT)
+    slack = int(BASE_TOLERANCE * uses.bytes(base))
+    _check_lengths(uses, base, slack)
+    adapters = [one for one in sharing.variants if one.adapter != BASE_VARIANT]
+    for one in adapters:
+        limit = int(one.needed_bytes * (1 + TOLERANCE))
+        if one.own_bytes > limit:
+            raise _not_shared(
+                uses,
+                f"adapter {one.adapter}",
+                f"at most {limit} bytes of weights beside the base's ({TOLERANCE:.0%} more than "
+                "it needs)",
+                one.own_bytes,
             )
+    own = next(one.own_bytes for one in sharing.variants if one.adapter == BASE_VARIANT)
+    if adapters and own > slack:
+        raise _not_shared(
+            uses, "the base", f"at most {slack} bytes of weights that no adapter uses", own
+        )
+
+
+def _check_lengths(uses: _Uses, base: set[tuple[int, int]], slack: int) -> None:
+    """The two methods of a variant, for one token and for many, use the same of the base."""
+    for adapter in dict.fromkeys(method.adapter for method in uses.methods):
+        first, *others = (used & base for used in uses.of(adapter))
+        for other in others:
+            if (found := uses.bytes(first ^ other)) > slack:
+                raise _not_shared(
+                    uses,
+                    f"the methods of {adapter}",
+                    f"the same weights of the base, but for {slack} bytes",
+                    found,
+                )
+
+
+def _not_shared(uses: _Uses, who: str, expected: str, found: int) -> VerificationError:
+    return VerificationError(
+        f"{uses.program.program.path}: {who}: expected {expected}, found {found}; the base is not "
+        "shared, report it with params.yaml"
+    )

@@ -9,18 +9,29 @@ import sys
 import pytest
 
 from ptefoundry.coreml import program
+from ptefoundry.coreml import sharing as sharing_module
+from ptefoundry.coreml import units as units_module
 from ptefoundry.coreml.build import PROGRAM_FILE, SHARING_FILE, build_program
 from ptefoundry.coreml.lowering import lower_method
 from ptefoundry.coreml.params import CoremlParams
 from ptefoundry.coreml.reading import read_program
 from ptefoundry.coreml.sharing import check_sharing
+from ptefoundry.coreml.units import with_units
 from ptefoundry.digest import hash_file
-from ptefoundry.errors import BuildError, VerificationError
+from ptefoundry.errors import BuildError, ConfigError, VerificationError
 from support import build_coreml as script
 from support.adapter_parity import convert, make_base
 from support.tiny_models import save_tiny_adapter
 
 OPTIONS = {"context_length": 32, "input_length": 8, "multifunction": False}
+QUANTIZED = {
+    **OPTIONS,
+    "multifunction": True,
+    "linear": "c4w",
+    "embedding": "8,0",
+    "split_size": 64,
+    "graph_breaks": False,
+}
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +53,14 @@ def built(models, tmp_path_factory):
     return into, build_program(base, adapters, CoremlParams(**OPTIONS), into)
 
 
+@pytest.fixture(scope="module")
+def quantized(models, tmp_path_factory):
+    """With quantized weights, split linears and methods of two lengths."""
+    base, adapters = models
+    into = tmp_path_factory.mktemp("quantized") / "coreml"
+    return into, build_program(base, {"red": adapters["red"]}, CoremlParams(**QUANTIZED), into)
+
+
 def _matrix_bytes(rank: int) -> int:
     """Of all seven linears of one tiny layer, in fp16."""
     shapes = [(64, 64), (32, 64), (32, 64), (64, 64), (128, 64), (128, 64), (64, 128)]
@@ -52,6 +71,8 @@ def test_an_adapter_uses_its_matrices_and_nothing_else(built):
     into, sharing = built
     variants = {one.adapter: one for one in sharing.variants}
     assert sharing.partitions == 3
+    # The embedding table is the head's, in another model; a few constants are small and alike.
+    assert 400 * 64 * 2 <= sharing.repeated_bytes < 400 * 64 * 2 + 512
     assert {name: one.own_bytes for name, one in variants.items()} == {
         "base": 0,
         "red": _matrix_bytes(4),
@@ -80,21 +101,73 @@ def test_a_program_says_what_it_has(built):
     assert constants["get_eos_ids"] == (2,)
 
 
-def test_the_same_inputs_give_the_same_bytes(models, built, tmp_path):
+@pytest.mark.parametrize(
+    ("which", "options", "names"),
+    [("built", OPTIONS, ("my-blue", "red")), ("quantized", QUANTIZED, ("red",))],
+    ids=["built", "quantized"],
+)
+def test_the_same_inputs_give_the_same_bytes(models, request, tmp_path, which, options, names):
     """In another process, folder and order of arguments, with other hashes of strings."""
+    before, _ = request.getfixturevalue(which)
     base, adapters = models
-    arguments = [f"{name}={folder}" for name, folder in reversed(adapters.items())]
+    arguments = [f"{name}={adapters[name]}" for name in names]
     into = tmp_path / "somewhere" / "else"
     seed = "1" if os.environ.get("PYTHONHASHSEED", "random") != "1" else "2"
     subprocess.run(
-        [sys.executable, script.__file__, base, json.dumps(OPTIONS), into, *arguments],
+        [sys.executable, script.__file__, base, json.dumps(options), into, *arguments],
         check=True,
         cwd=tmp_path,
         env={**os.environ, "PYTHONHASHSEED": seed},
         capture_output=True,
     )
     for name in (PROGRAM_FILE, SHARING_FILE):
-        assert hash_file(into / name) == hash_file(built[0] / name)
+        assert hash_file(into / name) == hash_file(before / name)
+
+
+@pytest.mark.parametrize("units", ["cpu_and_ne", "cpu_only", "all", "cpu_and_gpu"])
+def test_a_program_runs_where_it_is_told(built, units):
+    from executorch.exir._serialize._program import deserialize_pte_binary
+
+    path = built[0] / PROGRAM_FILE
+    before = path.read_bytes()
+    with with_units(path, units) as told:
+        assert (told == path) is (units == "cpu_and_ne")
+        after = told.read_bytes()
+        plans = deserialize_pte_binary(after).program.execution_plan
+        specs = [spec for plan in plans for one in plan.delegates for spec in one.compile_specs]
+        values = {bytes(spec.value) for spec in specs if spec.key == "compute_units"}
+    assert values == {units.encode()}
+    assert len(after) == len(before)
+    assert sum(one != other for one, other in zip(before, after, strict=True)) <= 9 * 12
+    assert path.read_bytes() == before
+
+
+def test_units_without_room_are_refused(built, monkeypatch):
+    monkeypatch.setattr(units_module, "_ALIGNMENT", 1)
+    with (
+        pytest.raises(ConfigError, match=r"no room for cpu_and_gpu; set backends.coreml.compute_"),
+        with_units(built[0] / PROGRAM_FILE, "cpu_and_gpu"),
+    ):
+        pytest.fail("entered")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"dtype": "fp32", "deployment_target": "iOS26", "compute_units": "cpu_and_gpu"},
+        {"linear": "b4w", "embedding": "4,32", "compute_units": "all", "split_size": None},
+    ],
+    ids=["fp32", "4 bits"],
+)
+def test_other_options_give_a_program_too(models, tmp_path, options):
+    params = CoremlParams(**OPTIONS, graph_breaks=False, **options)
+    build_program(models[0], {}, params, tmp_path / "coreml")
+    program = read_program(tmp_path / "coreml" / PROGRAM_FILE)
+    assert program.program.constants["get_dtype"] == (params.dtype,)
+    (model,) = program.models.values()
+    assert model.model.specificationVersion == {"iOS18": 9, "iOS26": 10}[params.deployment_target]
+    with with_units(tmp_path / "coreml" / PROGRAM_FILE, params.compute_units) as told:
+        assert told.parent == tmp_path / "coreml"
 
 
 def test_executorch_and_coremltools_read_the_models(built, tmp_path):
@@ -143,27 +216,18 @@ def _equal_constants(np, program, one: str, other: str) -> int:
     return len({*constants(one)} & {*constants(other)})
 
 
-def test_quantized_and_split_and_in_two_lengths(models, tmp_path):
-    base, adapters = models
-    params = CoremlParams(
-        context_length=32,
-        input_length=8,
-        linear="c4w",
-        embedding="8,0",
-        split_size=64,
-        graph_breaks=False,
-    )
-    sharing = build_program(base, {"red": adapters["red"]}, params, tmp_path / "coreml")
-    program = read_program(tmp_path / "coreml" / PROGRAM_FILE)
+def test_quantized_and_split_and_in_two_lengths(quantized):
+    into, sharing = quantized
+    program = read_program(into / PROGRAM_FILE)
     assert [method.name for method in program.methods] == [
         *("forward", "red_forward"),
         *("prefill", "red_prefill"),
     ]
-    assert sharing.partitions == 1
+    assert (sharing.partitions, sharing.repeated_bytes) == (1, 0)
     own = {one.adapter: one.own_bytes for one in sharing.variants}
-    # Both lengths of an adapter use the same matrices, in fp16; no piece of the base has 128
-    # rows as lora_b of w1 has, so that its bias of zeros is the adapter's own.
-    assert own == {"base": 0, "red": _matrix_bytes(4) + 128 * 2}
+    # Both lengths of an adapter use the same matrices, in fp16; quantized linears have no bias,
+    # so that those of zeros are the adapter's own.
+    assert own == {"base": 0, "red": _matrix_bytes(4) + (128 + 64 + 32) * 2}
     # 4 bits for each weight of a linear, 8 for the embedding, and scales; fp16 would need 4 times.
     linears = (
         sum(rows * columns for rows, columns in [(64, 64)] * 2 + [(32, 64)] * 2) + 3 * 64 * 128
@@ -176,8 +240,11 @@ def test_quantized_and_split_and_in_two_lengths(models, tmp_path):
     ("change", "message"),
     [
         (
-            lambda lowered: {"parts": lowered.parts[:-1]},
-            "method my-blue: expected 3 partitions as in method forward, found 2",
+            lambda lowered: {
+                "parts": lowered.parts[:-1],
+                "operators": (lowered.operators[0], lowered.operators[1] + lowered.operators[2]),
+            },
+            r"my-blue: expected 3 partitions .*, found 2.*; partition 2 .*: more .*linear.*, fewer",
         ),
         (lambda _lowered: {"left": ("aten.sin",)}, r"method my-blue: .* leaves \(aten.sin\)"),
     ],
@@ -206,3 +273,59 @@ def test_what_is_not_shared_is_found(built):
         check_sharing(program, {"red": _matrix_bytes(4) - 200, "my-blue": _matrix_bytes(8)})
     with pytest.raises(VerificationError, match="expected the adapters green, red"):
         check_sharing(program, {"red": 1, "green": 1})
+
+
+def _second_copies(uses, methods, kept=lambda _blob: False):
+    """Let some methods use copies of the base's weights."""
+    base = uses.union("base")
+    sizes = uses.sizes | {(model, -offset): uses.sizes[model, offset] for model, offset in base}
+    changed = {
+        method: {
+            (model, -offset) if (model, offset) in base and not kept((model, offset)) else blob
+            for blob in used
+            for model, offset in [blob]
+        }
+        if method.name in methods
+        else used
+        for method, used in uses.methods.items()
+    }
+    return dataclasses.replace(uses, methods=changed, sizes=sizes)
+
+
+def _without_the_largest(uses):
+    """Let no adapter use the largest of the base's weights."""
+    largest = max(uses.union("base"), key=uses.sizes.__getitem__)
+    changed = {
+        method: used if method.adapter == "base" else used - {largest}
+        for method, used in uses.methods.items()
+    }
+    return dataclasses.replace(uses, methods=changed)
+
+
+@pytest.mark.parametrize(
+    ("which", "needed", "change", "message"),
+    [
+        (
+            *("built", {"red": 4, "my-blue": 8}),
+            lambda uses: _second_copies(uses, ("red", "my-blue")),
+            r"adapter my-blue: expected at most \d+ bytes of weights beside the base's",
+        ),
+        (
+            *("built", {"red": 4, "my-blue": 8}, _without_the_largest),
+            r"the base: expected at most \d+ bytes of weights that no adapter uses, found 51200",
+        ),
+        (
+            *("quantized", {"red": 4}),
+            lambda uses: _second_copies(uses, ("prefill", "red_prefill")),
+            r"the methods of base: expected the same weights of the base, but for \d+ bytes",
+        ),
+    ],
+    ids=["adapters share a second base", "the base's own", "lengths"],
+)
+def test_a_base_that_is_stored_twice_is_found(request, monkeypatch, which, needed, change, message):
+    folder, _ = request.getfixturevalue(which)
+    read = sharing_module._read_uses
+    monkeypatch.setattr(sharing_module, "_read_uses", lambda *given: change(read(*given)))
+    bytes_needed = {name: _matrix_bytes(rank) + 256 for name, rank in needed.items()}
+    with pytest.raises(VerificationError, match=message):
+        check_sharing(read_program(folder / PROGRAM_FILE), bytes_needed)
