@@ -25,7 +25,8 @@ def find_leftovers(workspace: Workspace, params: Params) -> list[Path]:
         for path in _adapter_outputs(workspace.artifacts)
         if _NAME.fullmatch(path.stem) and path.stem not in kept
     }
-    if not params.backends.xnnpack.schemes.any:
+    xnnpack = params.backends.xnnpack
+    if xnnpack is None or not xnnpack.schemes.any:
         found |= set(_folders(workspace.artifacts, "quantized-reference/*/*"))
     return sorted(found)
 

@@ -45,15 +45,16 @@ def graph_text(params: Params) -> str:
         undefined=StrictUndefined, keep_trailing_newline=True
     )
     template = environment.from_string(files("ptefoundry").joinpath(_TEMPLATE).read_text())
+    xnnpack = params.backends.xnnpack
     text: str = template.render(
         local_base=_local_path(params.base.source) if _is_local(params.base.source) else None,
         adapters=list(adapters),
         local_adapters=local,
         remote_adapters=[name for name in adapters if name not in local],
-        backends=["xnnpack"],
+        backends=[] if xnnpack is None else ["xnnpack"],
         coreml=params.backends.coreml is not None,
-        quantized=params.backends.xnnpack.schemes.any,
-        shared=" --shared" if params.backends.xnnpack.templates == "shared" else "",
+        quantized=xnnpack is not None and xnnpack.schemes.any,
+        shared=" --shared" if xnnpack is not None and xnnpack.templates == "shared" else "",
     )
     return text
 

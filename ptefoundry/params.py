@@ -99,7 +99,8 @@ class XnnpackParams:
 class BackendParams:
     """`backends`: one section for each kind of program to build."""
 
-    xnnpack: XnnpackParams
+    xnnpack: XnnpackParams | None = None
+    """None: not built."""
     coreml: CoremlParams | None = None
     """None: not built."""
 
@@ -200,10 +201,13 @@ def _check_values(path: Path, document: CommentedMap, params: Params) -> None:
     for name, adapter in params.adapters.items():
         check_name(name, where=where("adapters", name))
         _check_source(where, adapter, "adapters", name)
-    _check_lengths(where, params.backends.xnnpack)
-    _check_dtype(where, params.backends.xnnpack)
-    _check_embedding(where, params.backends.xnnpack)
-    _check_linears(where, params.backends.xnnpack)
+    if (xnnpack := params.backends.xnnpack) is not None:
+        _check_lengths(where, xnnpack)
+        _check_dtype(where, xnnpack)
+        _check_embedding(where, xnnpack)
+        _check_linears(where, xnnpack)
+    elif params.backends.coreml is None:
+        raise ConfigError(f"{where('backends')}: expected xnnpack, coreml or both, found neither")
     _check_coreml(where, params)
     _check_smoke(where, params)
 
@@ -281,9 +285,8 @@ def _check_coreml(where: Any, params: Params) -> None:
 def _check_smoke(where: Any, params: Params) -> None:
     if not params.smoke.prompts:
         raise ConfigError(f"{where('smoke', 'prompts')}: expected at least one prompt, found none")
-    coreml = params.backends.coreml
-    lengths = (params.backends.xnnpack, *(() if coreml is None else (coreml,)))
-    room = min(backend.context_length for backend in lengths)
+    backends = (params.backends.xnnpack, params.backends.coreml)
+    room = min(backend.context_length for backend in backends if backend is not None)
     if not 1 <= params.smoke.tokens < room:
         raise ConfigError(
             f"{where('smoke', 'tokens')}: expected 1 to less than the context_length of {room}, "

@@ -64,7 +64,10 @@ _SECTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "runner": (("stages.build_runner",), ("cmake", "executorch", "ninja", "torch")),
     "smoke": (("stages.smoke",), ()),
     # Its manifest says what the programs were exported with.
-    "bundle": (("stages.bundle",), ("executorch", "torch", "torchao")),
+    "bundle": (
+        ("stages.bundle",),
+        ("coremltools", "executorch", "numpy", "protobuf", "safetensors", "torch", "torchao"),
+    ),
 }
 
 _IMAGE = "image"

@@ -23,10 +23,12 @@ def main() -> None:
     parser.add_argument("--signatures", type=Path)
     parser.add_argument("--into", type=Path, required=True)
     arguments = parser.parse_args()
+    params = load_params(Path.cwd()).backends.xnnpack
+    assert params is not None
     recipes = list_recipes(
         arguments.base,
         load_signatures(arguments.signatures) if arguments.signatures else [],
-        load_params(Path.cwd()).backends.xnnpack,
+        params,
         hash_json(describe_section(_SECTION)),
     )
     build_templates(recipes, workspace_stores(Path.cwd()), arguments.into)

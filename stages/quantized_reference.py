@@ -22,6 +22,7 @@ def main() -> None:
     parser.add_argument("--into", type=Path, required=True)
     arguments = parser.parse_args()
     params = load_params(Path.cwd())
+    assert params.backends.xnnpack is not None
     make_quantized_reference(
         arguments.base,
         arguments.adapter,

@@ -21,7 +21,7 @@ from ptefoundry.errors import VerificationError
 from ptefoundry.files import assembled_folder, place, write_json
 from ptefoundry.lowering.build import BASE_PROGRAM
 from ptefoundry.lowering.foundation import FOUNDATION_FILE, load_foundation
-from ptefoundry.params import Params
+from ptefoundry.params import Params, XnnpackParams
 from ptefoundry.toolchain import package_versions
 from ptefoundry.workspace import BASE_VARIANT, Workspace, digest_file
 
@@ -58,49 +58,51 @@ def assemble_bundle(workspace: Workspace, params: Params, into: Path) -> None:
 
 
 def _place_files(workspace: Workspace, params: Params, folder: Path) -> list[Variant]:
-    base, built = workspace.canonical_base, workspace.artifacts
+    base, variants = workspace.canonical_base, list[Variant]()
     place(base / "config.json", folder / "model.json")
     for file in sorted((base / "tokenizer").iterdir()):
         place(file, folder / "tokenizer" / file.name)
+    # In the order that registries give them: by backend, the base first.
+    if (options := params.backends.coreml) is not None:
+        variants += coreml.place_program(workspace, sorted(params.adapters), options, folder)
+    if params.backends.xnnpack is not None:
+        variants += _place_xnnpack(workspace, sorted(params.adapters), folder)
+    return variants
+
+
+def _place_xnnpack(workspace: Workspace, adapters: list[str], folder: Path) -> Iterator[Variant]:
+    built = workspace.artifacts
     foundation = built / "foundation" / _BACKEND
-    programs = {BASE_VARIANT: foundation / BASE_PROGRAM}
-    for name in sorted(params.adapters):
-        programs[name] = built / "link" / _BACKEND / f"{name}.pte"
     place(foundation / FOUNDATION_FILE, folder / _BACKEND / FOUNDATION_FILE)
+    programs = {BASE_VARIANT: foundation / BASE_PROGRAM}
+    for name in adapters:
+        programs[name] = built / "link" / _BACKEND / f"{name}.pte"
     for name, program in programs.items():
         place(program, folder / _BACKEND / f"{name}.pte")
-    variants = [
-        Variant(
+        yield Variant(
             backend=_BACKEND,
             adapter=name,
             program=f"{_BACKEND}/{name}.pte",
             data=(f"{_BACKEND}/{FOUNDATION_FILE}",),
             method="forward",
         )
-        for name in programs
-    ]
-    if params.backends.coreml is None:
-        return variants
-    placed = coreml.place_program(
-        workspace, sorted(params.adapters), params.backends.coreml, folder
-    )
-    # In the order that registries give them: by backend, the base first.
-    return [*placed, *variants]
 
 
 def _describe_backends(workspace: Workspace, params: Params) -> dict[str, dict[str, object]]:
-    backends = {_BACKEND: _describe_xnnpack(workspace, params)}
+    backends = dict[str, dict[str, object]]()
+    if params.backends.xnnpack is not None:
+        backends[_BACKEND] = _describe_xnnpack(workspace, params.backends.xnnpack)
     if params.backends.coreml is not None:
         described = coreml.describe_backend(sorted(params.adapters), params.backends.coreml)
         backends[coreml.BACKEND] = described
     return backends
 
 
-def _describe_xnnpack(workspace: Workspace, params: Params) -> dict[str, object]:
+def _describe_xnnpack(workspace: Workspace, params: XnnpackParams) -> dict[str, object]:
     """The options, what became of the base's weights with them, and what exported them."""
     foundation = load_foundation(workspace.artifacts / "foundation" / _BACKEND)
-    return asdict(params.backends.xnnpack) | {
-        EXPORTER: package_versions("bundle"),
+    return asdict(params) | {
+        EXPORTER: package_versions("compile"),
         STORED_WEIGHTS: [asdict(weights) for weights in list_weights(foundation)],
     }
 

@@ -1,9 +1,11 @@
 from pathlib import Path
 
+import pytest
 from ruamel.yaml import YAML
 
 from ptefoundry.cli.stage_names import redefined_stages, stage_descriptions
 from ptefoundry.cli.targets import coreml_methods, find_targets
+from ptefoundry.errors import ConfigError
 from ptefoundry.graph import graph_text
 from ptefoundry.params import Params, load_params
 
@@ -15,7 +17,7 @@ base:
   source: file:base
 adapters: {adapters}
 backends:
-  xnnpack: {{}}
+{xnnpack}
 {coreml}
 smoke:
   prompts: [hello]
@@ -23,8 +25,11 @@ smoke:
 RED, BLUE = "red: {source: 'file:red'}", "blue: {source: 'file:blue'}"
 
 
-def _params(folder: Path, *adapters: str, coreml: str = "  coreml: {}") -> Params:
-    text = PARAMS.format(adapters="{" + ", ".join(adapters) + "}", coreml=coreml)
+def _params(
+    folder: Path, *adapters: str, xnnpack: str = "  xnnpack: {}", coreml: str = "  coreml: {}"
+) -> Params:
+    listed = "{" + ", ".join(adapters) + "}"
+    text = PARAMS.format(adapters=listed, xnnpack=xnnpack, coreml=coreml)
     (folder / "params.yaml").write_text(text)
     return load_params(folder)
 
@@ -41,6 +46,27 @@ def test_without_the_section_the_graph_is_the_same(tmp_path: Path) -> None:
     assert same == {name: stage for name, stage in without.items() if name != "bundle"}
     assert "artifacts/compile/coreml" in with_it["bundle"]["deps"]
     assert "artifacts/compile/coreml" not in without["bundle"]["deps"]
+
+
+def test_without_xnnpack_there_is_only_what_core_ml_needs(tmp_path: Path) -> None:
+    alone, both = _stages(_params(tmp_path, RED, xnnpack="")), _stages(_params(tmp_path, RED))
+    assert set(both) - set(alone) == {
+        *("signatures", "compile", "foundation", "build-runner"),
+        *("smoke-base", "link", "smoke"),
+    }
+    assert {name: stage for name, stage in both.items() if name in alone and name != "bundle"} == {
+        name: stage for name, stage in alone.items() if name != "bundle"
+    }
+    assert alone["bundle"]["deps"] == [
+        *("artifacts/base/canonical/config.json", "artifacts/base/canonical/tokenizer"),
+        "artifacts/compile/coreml",
+        *(f"artifacts/smoke/coreml/{name}/metrics.json" for name in ("base", "red")),
+    ]
+
+
+def test_a_workspace_that_builds_for_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="backends: expected xnnpack, coreml or both"):
+        _params(tmp_path, xnnpack="  xnnpack:", coreml="")
 
 
 def test_the_program_follows_from_the_base_and_all_adapters(tmp_path: Path) -> None:
