@@ -49,13 +49,13 @@ def add(
     params = load_params(workspace.root)
     check_name(name, where="NAME", taken=() if replace else params.adapters)
     typed = parse_typed_source(source, root=workspace.root, where="SOURCE")
-    pinned, warnings = fit_source(workspace, params, typed)
+    pinned, fitted = fit_source(workspace, params, typed)
     set_adapter(workspace.root, name, pinned)
     sync_graph(workspace.root)
-    for warning in warnings:
+    for warning in fitted.warnings:
         print_note(f"warning: {warning}")
     print(f"added {name}: {pinned}")
-    print(new_stages(workspace, params, name))
+    print(new_stages(workspace, load_params(workspace.root), name, fitted))
 
 
 @app.command("check")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ptefoundry.adapter.describe import AdapterDescription, describe_adapter
-from ptefoundry.adapter.fit import fit_adapter
+from ptefoundry.adapter.fit import FittedAdapter, fit_adapter
 from ptefoundry.adapter.read import read_adapter
 from ptefoundry.base.config import ModelConfig
 from ptefoundry.errors import ConfigError
@@ -12,12 +12,13 @@ from ptefoundry.params import Params, load_params
 from ptefoundry.workspace import Workspace, find_workspace
 
 from .base import fetched_adapter, load_base_config
+from .coreml_cost import adapter_cost
 from .sources import Pinned, parse_typed_source
-from .targets import COMPILE_COREML, COREML, backend_names, coreml_methods
+from .targets import COREML, backend_names
 
 
-def fit_source(workspace: Workspace, params: Params, source: str) -> tuple[Pinned, tuple[str, ...]]:
-    """Fetch an adapter and match it with the workspace's base: what to pin, and warnings.
+def fit_source(workspace: Workspace, params: Params, source: str) -> tuple[Pinned, FittedAdapter]:
+    """Fetch an adapter and match it with the workspace's base: what to pin, and how it fits.
 
     Raises:
         AdapterError: with everything that is wrong or does not fit.
@@ -25,7 +26,7 @@ def fit_source(workspace: Workspace, params: Params, source: str) -> tuple[Pinne
     config = load_base_config(workspace, params)
     with fetched_adapter(source, root=workspace.root) as (folder, pinned):
         fitted = fit_adapter(read_adapter(folder), config, base_name=params.base.name)
-    return pinned, fitted.warnings
+    return pinned, fitted
 
 
 def describe_source(source: str, here: Path) -> tuple[AdapterDescription, str | None]:
@@ -52,8 +53,11 @@ def _find_base(here: Path) -> tuple[Path, ModelConfig | None, str | None]:
     return workspace.root, load_base_config(workspace, params), params.base.name
 
 
-def new_stages(workspace: Workspace, params: Params, name: str) -> str:
+def new_stages(workspace: Workspace, params: Params, name: str, fitted: FittedAdapter) -> str:
     """What the next build will do for a new adapter, as text."""
+    matrices = (matrix for one in fitted.modules for matrix in (one.lora_a, one.lora_b))
+    elements = sum(rows * columns for rows, columns in (matrix.shape for matrix in matrices))
+    cost = adapter_cost(workspace, params, elements)
     backends = [name for name in backend_names(params) if name != COREML]
     links = ", ".join(f"link@{backend}-{name}" for backend in backends)
     foundations = (
@@ -64,7 +68,6 @@ def new_stages(workspace: Workspace, params: Params, name: str) -> str:
         if all(path.is_file() for path in foundations)
         else "the foundation is built first, as it is not yet"
     )
-    text = f"`ptefoundry build` will run {links} and the smoke runs of {name}; {kept}"
-    if methods := coreml_methods(params):
-        text += f"; {COMPILE_COREML} compiles its one program with {len(methods)} methods anew"
-    return text
+    if not backends:
+        return f"`ptefoundry build` will run the smoke run of {name}{cost}"
+    return f"`ptefoundry build` will run {links} and the smoke runs of {name}; {kept}{cost}"

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ptefoundry.report import format_size
+
 from .output import JsonOption, print_json
 
 if TYPE_CHECKING:
@@ -77,6 +79,9 @@ def _show(planned: "Plan") -> None:
             f"coreml: compiles the one program anew, all {len(planned.compiled_methods)} methods "
             f"(minutes each): {', '.join(planned.compiled_methods)}"
         )
+        before = planned.program_bytes
+        size = "" if before is None else f", {format_size(before)} in the last build"
+        print(f"    apps receive all of the program again{size}")
     for path in planned.removes:
         print(f"{path} would be removed: its adapter is no longer in params.yaml")
     if running:

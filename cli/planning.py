@@ -11,6 +11,7 @@ from ptefoundry.params import Params, load_params
 from ptefoundry.toolchain import without_image
 from ptefoundry.workspace import Workspace
 
+from .coreml_cost import program_bytes
 from .graph import REDEFINED, GraphError, PlannedStage, plan_stages
 from .leftovers import find_leftovers
 from .stage_names import redefined_stages, stage_descriptions
@@ -32,6 +33,8 @@ class Plan:
     """What programs are linked from, as the base was converted last."""
     compiled_methods: tuple[str, ...]
     """Methods of the CoreML program that are compiled, which are all or none."""
+    program_bytes: int | None = None
+    """Size of the CoreML program of the last build; None: there is none."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -41,6 +44,7 @@ class Plan:
             "removes": list(self.removes),
             "templates": [row.to_dict() for row in self.templates],
             "compiled_methods": list(self.compiled_methods),
+            "program_bytes": self.program_bytes,
         }
 
 
@@ -69,6 +73,7 @@ def plan_build(workspace: Workspace, toolchain: Mapping[str, Any]) -> Plan:
         ),
         templates=plan_templates(workspace, toolchain),
         compiled_methods=_compiled_methods(params, stages),
+        program_bytes=program_bytes(workspace),
     )
 
 
