@@ -35,8 +35,12 @@ demo:  ## build the demo bundle, publish it, pull it back and let its adapters a
 	@python examples/registry.py artifacts/bundle
 
 .PHONY: demo-coreml
-demo-coreml: setup-build  ## build the demo's Core ML program; on a Mac run it and compare
+demo-coreml: setup-build  ## build and publish the demo's Core ML program; on a Mac run it and compare
 	@python examples/coreml.py
+
+.PHONY: test-coreml
+test-coreml: setup-test  ## run the tests of Core ML programs; on a Mac also those that need one
+	@pytest tests/unit/coreml tests/integration/coreml
 
 .PHONY: test
 test: setup-test setup-clients system-packages  ## run all tests

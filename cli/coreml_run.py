@@ -38,6 +38,7 @@ def run_coreml(folder: Path, variants: Sequence[Variant], generation: "Generatio
         generation.prompts,
         max_new_tokens=generation.max_new_tokens,
         raw=generation.raw,
+        units=generation.compute_units,
     )
     if generation.json:
         print_json([asdict(answer) for answer in answers])

@@ -40,6 +40,8 @@ class Generation:
     packed_cache: Path | None = None
     packed_cache_max_bytes: int | None = None
     no_packed_cache: bool = False
+    compute_units: str | None = None
+    """Of a CoreML program."""
 
     @property
     def is_dialogue(self) -> bool:
@@ -71,6 +73,8 @@ def run_bundle(
     variants = [manifest.variant(backend, adapter) for adapter in dict.fromkeys(adapters)]
     if backend == COREML:
         return run_coreml(folder, variants, generation)
+    if generation.compute_units is not None:
+        raise ConfigError("--compute-units: expected it with --backend coreml alone; leave it out")
     runner = find_runner(workspace)
     others = []
     if generation.is_dialogue:

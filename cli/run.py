@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from .coreml_options import UnitsOption
 from .output import JsonOption
 
 
@@ -45,6 +46,7 @@ def run(  # noqa: PLR0913  one parameter for each option
     no_packed_cache: Annotated[
         bool, typer.Option("--no-packed-cache", help="Pack weights at every start anew.")
     ] = False,
+    compute_units: UnitsOption = None,
     raw: Annotated[bool, typer.Option("--raw", help="Leave out the chat template.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -69,5 +71,6 @@ def run(  # noqa: PLR0913  one parameter for each option
         packed_cache=packed_cache,
         packed_cache_max_bytes=packed_cache_max_bytes,
         no_packed_cache=no_packed_cache,
+        compute_units=compute_units,
     )
     raise typer.Exit(run_bundle(bundle, backend, adapter or ["base"], generation))

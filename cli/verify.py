@@ -9,6 +9,7 @@ import typer
 
 from ptefoundry.errors import ConfigError, VerificationError
 
+from .coreml_options import UnitsOption
 from .output import JsonOption, print_json
 from .registry_access import EndpointOption, TrustOption, known_policy, open_access
 from .registry_arguments import split_arguments
@@ -42,9 +43,11 @@ def verify(  # noqa: PLR0913  one parameter for each option
         bool,
         typer.Option(
             "--answers",
-            help="Let the CoreML program answer here, on a Mac, and compare with the model.",
+            help="Let the CoreML program, or that of a bundle's folder, answer here, on a Mac, and "
+            "compare with the model.",
         ),
     ] = False,
+    compute_units: UnitsOption = None,
     deep: Annotated[
         bool, typer.Option("--deep", help="Read every byte of a published version.")
     ] = False,
@@ -58,15 +61,25 @@ def verify(  # noqa: PLR0913  one parameter for each option
     signatures (under a trust policy its provenance's too), and that everything it refers to
     is there; with --deep every byte. A folder, without the registry: every byte, and its
     signatures if there is a trust policy. One whose name has @ or : is written as ./NAME.
-    With --answers alone the CoreML program as compiled.
+    With --answers alone the CoreML program as compiled, or
+    that of a folder, which takes the workspace's base and adapters to compare with.
 
     Where an export has other bytes for what computes the same, such as equal matrices or zeros
     for a shared template, a program is linked into a fresh template; the reason is printed.
     """
+    if compute_units is not None and not answers:
+        raise ConfigError("--compute-units: expected it with --answers; leave it out")
+    if answers and len(arguments or ()) < (1 if relink else 2):
+        from .coreml_answers import verify_answers
+
+        verify_answers(Path(arguments[0]) if arguments else None, adapter or (), compute_units)
+        if not relink:
+            return
     if arguments:
         if relink or adapter or answers:
             raise ConfigError(
-                "--relink, --answers and --adapter are for the workspace's bundle alone"
+                "--relink, --answers and --adapter are for the workspace's bundle alone, --answers "
+                "for one bundle's folder"
             )
         if (folder := _folder(arguments)) is not None:
             _verify_folder(folder, endpoint_url, trust, as_json=as_json)
@@ -75,10 +88,7 @@ def verify(  # noqa: PLR0913  one parameter for each option
         return
     if deep or as_json:
         raise ConfigError("--deep and --json are for a version or a pulled folder: name one")
-    if answers:
-        _verify_answers(tuple(adapter or ()))
-    if relink or not answers:
-        _verify_bundle(tuple(adapter or ()), relink=relink)
+    _verify_bundle(tuple(adapter or ()), relink=relink)
 
 
 def _folder(arguments: list[str]) -> Path | None:
@@ -178,45 +188,19 @@ def _verify_bundle(adapters: tuple[str, ...], *, relink: bool) -> None:
     from ptefoundry.workspace import find_workspace
 
     workspace = find_workspace(Path.cwd())
+    xnnpack = load_params(workspace.root).backends.xnnpack
     variants = find_variants(workspace.bundle, adapters)
     check_files(workspace.bundle)
     print("every file is as the manifest says")
     for variant in variants if relink else ():
         start = time.monotonic()
-        departure = check_export(workspace, load_params(workspace.root).backends.xnnpack, variant)
+        if xnnpack is None:
+            raise ConfigError(
+                f"params.yaml: backends: expected xnnpack, for which {variant.program} was built, "
+                "found none; run `ptefoundry build`"
+            )
+        departure = check_export(workspace, xnnpack, variant)
         seconds = time.monotonic() - start
         print(f"{variant.program}: made anew it has the same bytes ({seconds:.0f} s)")
         if departure:
             print(f"  linked into a fresh template instead of exported: {departure}")
-
-
-def _verify_answers(adapters: tuple[str, ...]) -> None:
-    from ptefoundry.coreml.build import PROGRAM_FILE
-    from ptefoundry.coreml.device import prove_answers
-    from ptefoundry.params import load_params
-    from ptefoundry.workspace import BASE_VARIANT, find_workspace
-
-    from .targets import COREML
-
-    workspace = find_workspace(Path.cwd())
-    params = load_params(workspace.root)
-    if params.backends.coreml is None:
-        raise ConfigError(
-            "--answers: expected backends.coreml in params.yaml, found none; programs of xnnpack "
-            "are compared whenever they are built"
-        )
-    names = adapters or (BASE_VARIANT, *params.adapters)
-    folders = {name: workspace.canonical_adapter(name) for name in names if name != BASE_VARIANT}
-    compared = prove_answers(
-        workspace.artifacts / "compile" / COREML / PROGRAM_FILE,
-        workspace.canonical_base,
-        {name: folders.get(name) for name in names},
-        params.backends.coreml,
-        params.smoke,
-    )
-    for one in compared:
-        count, spoken = len(one.spoken.tokens), one.spoken
-        print(
-            f"coreml/{spoken.adapter}: {spoken.prompt!r}: {one.equal} of {count} tokens are the "
-            f"model's likeliest, the others within {one.gap:.3g} of it"
-        )

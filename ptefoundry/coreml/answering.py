@@ -4,14 +4,18 @@ Core ML is part of Apple's systems, and so is what ExecuTorch's delegate needs. 
 methods without a delegate run everywhere, which tests make use of.
 """
 
+import dataclasses
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptefoundry.coreml.driver import StaticDriver
+from ptefoundry.coreml.driver import Call, Constants, StaticDriver
+from ptefoundry.coreml.packages import check_packages
+from ptefoundry.coreml.units import with_units
 from ptefoundry.errors import ArtifactError, ConfigError, MissingToolError
 from ptefoundry.lowering.pte import Program, read_pte
 from ptefoundry.model.parity import encode_prompt
@@ -42,6 +46,7 @@ def answer_prompts(
     *,
     max_new_tokens: int | None = None,
     raw: bool = False,
+    units: str | None = None,
 ) -> Iterator[Spoken]:
     """Answer prompts with adapters of one program, which is loaded once.
 
@@ -52,41 +57,60 @@ def answer_prompts(
         prompts: each is answered by each adapter, from an empty context, greedily.
         max_new_tokens: most tokens of an answer; None: as many as the context has room for.
         raw: leave out the chat template.
+        units: where it runs, as `compute_units` in params.yaml; None: as it was built.
 
     Raises:
-        ConfigError: the program has no such adapter, or a prompt is too long.
+        ConfigError: the program has no such adapter or cannot be told these units, or a
+            prompt is too long.
         ArtifactError: the program or tokenizer is damaged.
-        MissingToolError: this system has no backend that the program needs.
+        MissingToolError: ExecuTorch, or a backend that the program needs, is missing here.
     """
+    check_packages("executorch", "tokenizers")
     from tokenizers import Tokenizer
 
-    content = read_pte(program)
-    call = runtime_call(content)
     chat = read_chat(tokenizer)
     words = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
     template = chat | {"first": None} if raw else chat
-    for adapter in adapters:
-        for prompt in prompts:
-            driver = StaticDriver(content.constants, call, adapter=adapter)
-            ids = encode_prompt(tokenizer, template, prompt)
-            room = driver.context - len(ids)
-            if room < 1:
-                raise ConfigError(
-                    f"--prompt: expected less than the context of {driver.context} tokens, found "
-                    f"{len(ids)}"
-                )
-            count = min(room, max_new_tokens or room)
-            yield _speak(driver, adapter, prompt, (ids, count, chat["eos_token_ids"]), words.decode)
+    with loaded_program(program, units) as (constants, call):
+        for adapter in adapters:
+            for prompt in prompts:
+                driver = StaticDriver(constants, call, adapter=adapter)
+                ids = encode_prompt(tokenizer, template, prompt)
+                room = driver.context - len(ids)
+                if room < 1:
+                    raise ConfigError(
+                        f"--prompt: expected less than the context of {driver.context} tokens, "
+                        f"found {len(ids)}"
+                    )
+                wanted = ids, min(room, max_new_tokens or room), chat["eos_token_ids"]
+                yield _speak(driver, adapter, prompt, wanted, words.decode)
 
 
-def runtime_call(
-    program: Program,
-) -> "Callable[[str, list[torch.Tensor]], list[torch.Tensor]]":
+@contextmanager
+def loaded_program(program: Path, units: str | None = None) -> Iterator[tuple[Constants, Call]]:
+    """A program's metadata and what computes its methods, for `StaticDriver`.
+
+    Args:
+        program: the `.pte`.
+        units: where it runs, as `compute_units` in params.yaml; None: as it was built.
+
+    Raises:
+        ConfigError: the program cannot be told these units.
+        ArtifactError: it is damaged.
+        MissingToolError: this system has no backend that the program needs.
+    """
+    content = read_pte(program)
+    with with_units(program, units) as path:
+        yield content.constants, runtime_call(dataclasses.replace(content, path=path))
+
+
+def runtime_call(program: Program) -> Call:
     """What computes a program's methods in ExecuTorch's runtime; each is loaded when called.
 
     Raises:
-        MissingToolError: this system has no backend that the program needs.
+        MissingToolError: ExecuTorch, or a backend that the program needs, is missing here.
     """
+    check_packages("executorch")
     from executorch.runtime import Runtime
 
     runtime = Runtime.get()

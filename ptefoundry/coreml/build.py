@@ -1,16 +1,15 @@
 """What stage `compile-coreml` makes of canonical folders: the program and who uses what of it."""
 
-import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 
 from ptefoundry.coreml.adapted import needed_bytes
+from ptefoundry.coreml.packages import check_packages
 from ptefoundry.coreml.params import CoremlParams
 from ptefoundry.coreml.program import write_program
 from ptefoundry.coreml.reading import read_program
 from ptefoundry.coreml.sharing import Sharing, check_sharing
 from ptefoundry.coreml.static_model import torch_dtype
-from ptefoundry.errors import MissingToolError
 from ptefoundry.files import assembled_folder, scratch_folder, write_json
 
 PROGRAM_FILE = "program.pte"
@@ -36,7 +35,8 @@ def build_program(
         BuildError: methods cannot share their weights.
         VerificationError: they do not share them.
     """
-    _check_installed()
+    # Before minutes are spent on what comes before they are needed.
+    check_packages("executorch", "coremltools", "torchao")
     with assembled_folder(into) as folder:
         program = folder / PROGRAM_FILE
         with scratch_folder(into.with_name(f"{into.name}-parts")) as scratch:
@@ -46,13 +46,3 @@ def build_program(
         sharing = check_sharing(read_program(program), needed)
         write_json(folder / SHARING_FILE, sharing.to_dict())
     return sharing
-
-
-def _check_installed() -> None:
-    """Say what is missing before minutes are spent on what comes before it."""
-    for package in ("executorch", "coremltools"):
-        if importlib.util.find_spec(package) is None:
-            raise MissingToolError(
-                f"backend coreml: expected the Python package {package}, found none; install it: "
-                f"pip install {package}, in the version of requirements-build.lock"
-            )

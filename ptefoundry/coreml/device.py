@@ -37,6 +37,7 @@ def prove_answers(
     variants: Mapping[str, Path | None],
     params: CoremlParams,
     smoke: SmokeParams,
+    units: str | None = None,
 ) -> Iterator[DeviceAnswer]:
     """Let a program answer the smoke prompts here and compare each token.
 
@@ -46,18 +47,20 @@ def prove_answers(
         variants: adapter's name -> canonical folder; `base` and None for the base alone.
         params: the options that it was built with.
         smoke: prompts, and how many tokens to answer.
+        units: where it runs, as `compute_units` in params.yaml; None: as it was built.
 
     Raises:
         VerificationError: a token is not among the likeliest of the eager model.
         MissingToolError: this system has no backend that the program needs.
-        ConfigError: a prompt and its answer are longer than the context.
+        ConfigError: a prompt and its answer are longer than the context, or the program cannot
+            be told these units.
     """
     tokenizer = base / "tokenizer"
     # Weights as the program has them; computed in fp32, as what is compared with must be exact.
     model, exact = prepare_plain(base, params).float(), dataclasses.replace(params, dtype="fp32")
     for name, folder in variants.items():
         answers = answer_prompts(
-            program, tokenizer, [name], smoke.prompts, max_new_tokens=smoke.tokens
+            program, tokenizer, [name], smoke.prompts, max_new_tokens=smoke.tokens, units=units
         )
         with eager_program(model, base, (name, folder), exact) as eager:
             for spoken in answers:

@@ -1,7 +1,11 @@
 """`ptefoundry run --backend coreml`, with methods that are lowered to no backend."""
 
 import json
+import re
+import runpy
 import shutil
+from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -18,6 +22,14 @@ from support.tiny_models import save_tiny_adapter
 
 PROMPTS = ("one two", "three")
 COUNT = 6
+PARAMS = CoremlParams(context_length=64, input_length=4, dtype="fp32", split_size=None)
+WORKSPACE = """\
+bundle: {name: tiny}
+base: {name: tiny, source: 'file:base'}
+adapters: {red: {source: 'file:red'}}
+backends: {coreml: {context_length: 32, input_length: 8}}
+smoke: {prompts: [one two, three], tokens: 6}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +44,8 @@ def made(tmp_path_factory):
     shutil.copytree(base.canonical / "tokenizer", bundle / "tokenizer")
     (bundle / "coreml").mkdir()
     program = bundle / "coreml" / "program.pte"
-    params = CoremlParams(context_length=64, input_length=4, dtype="fp32", split_size=None)
     adapters = {"red": convert(base, folder / "red")}
-    write_portable_program(base.canonical, adapters, params, program)
+    write_portable_program(base.canonical, adapters, PARAMS, program)
     write_manifest(bundle)
     return base, folder / "red", bundle
 
@@ -56,7 +67,7 @@ def write_manifest(bundle):
         "name": "tiny",
         "base": {"name": "tiny", "source": "file:base"},
         "adapters": {"red": {"source": "file:red"}},
-        "backends": {"coreml": {}},
+        "backends": {"coreml": {**asdict(PARAMS), "methods": {}}},
         "files": [
             {
                 "path": path.relative_to(bundle).as_posix(),
@@ -119,6 +130,66 @@ def test_what_only_the_runner_does_is_refused(made, options):
 def test_a_prompt_beyond_the_context_is_refused(made):
     with pytest.raises(ConfigError, match="expected less than the context of 64 tokens, found"):
         run(made[2], "--prompt", "one " * 80)
+
+
+@pytest.fixture
+def workspace(made, tmp_path, monkeypatch):
+    """A workspace with what the bundle was built from, which is entered."""
+    base, red, _ = made
+    (tmp_path / "params.yaml").write_text(WORKSPACE)
+    for path, target in (
+        ("base/canonical", base.canonical),
+        ("adapters/canonical/red", red.with_name("red-canonical")),
+    ):
+        (tmp_path / "artifacts" / path).parent.mkdir(parents=True)
+        (tmp_path / "artifacts" / path).symlink_to(target)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def verify(bundle, *options):
+    return CliRunner().invoke(
+        app, ["verify", "--answers", str(bundle), *options], catch_exceptions=False
+    )
+
+
+def test_a_bundle_is_compared_with_the_workspace_s_model(made, workspace):
+    found = verify(made[2], "--compute-units", "cpu_only").stdout.splitlines()
+    assert len(found) == 4
+    assert found[0].startswith("coreml/base: 'one two': 6 of 6 tokens are the model's likeliest")
+    assert found[3].startswith("coreml/red: 'three': ")
+    assert len(verify(made[2], "--adapter", "red").stdout.splitlines()) == 2
+    with pytest.raises(ConfigError, match="--adapter: expected one of base, red, found 'blue'"):
+        verify(made[2], "--adapter", "blue")
+
+
+def test_a_bundle_of_another_workspace_is_refused(made, workspace):
+    text = WORKSPACE.replace("file:red", "file:blue")
+    (workspace / "params.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"red is from file:red; expected the same .* file:blue"):
+        verify(made[2])
+
+
+def test_a_workspace_without_the_model_is_told_what_is_missing(made, workspace):
+    (workspace / "artifacts" / "adapters" / "canonical" / "red").unlink()
+    with pytest.raises(ConfigError, match=r"canonical/red: expected what answers are compared"):
+        verify(made[2])
+
+
+def test_the_example_compares_publishes_pulls_and_answers(made, workspace, monkeypatch, capfd):
+    """All that the demo does with its bundle on a Mac, with this one instead of Core ML."""
+    for name in ("REGISTRY", "SIGNING_KEY", "TRUST"):
+        monkeypatch.setenv(f"PTEFOUNDRY_{name}", "")
+    monkeypatch.setenv("PTEFOUNDRY_CACHE", str(workspace / "cache"))
+    shutil.copytree(made[2], workspace / "artifacts" / "bundle")
+    example = runpy.run_path(str(Path(__file__).parents[3] / "examples" / "coreml.py"))
+    example["show"](workspace, adapter="red", prompt="one two", runs=True)
+    shown = capfd.readouterr().out
+    answers = re.findall(r"=== red: one two\n(.*)\n", shown)
+    assert len(answers) == 2
+    assert answers[0] == answers[1] != ""
+    assert "coreml/red: 'three': 6 of 6 tokens are the model's likeliest" in shown
+    assert (workspace / "artifacts" / "phone" / "coreml" / "program.pte").is_file()
 
 
 def test_where_core_ml_is_missing_is_said(made, monkeypatch):

@@ -46,6 +46,10 @@ def test_a_version_is_not_taken_for_a_folder_of_its_name(tmp_path, monkeypatch):
     assert "expected a registry, found none" in refusal("tiny:stable")
 
 
+def test_units_are_for_answers_alone():
+    assert "expected it with --answers" in refusal("--compute-units", "cpu_only")
+
+
 def test_answers_of_a_workspace_without_coreml(tmp_path, monkeypatch):
     shutil.copy(Path(__file__).parents[3] / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
