@@ -45,7 +45,7 @@ def verify_answers(bundle: Path | None, adapters: Sequence[str], units: str | No
 
     workspace = find_workspace(Path.cwd())
     params = load_params(workspace.root)
-    built = _compiled(workspace, params) if bundle is None else _bundled(bundle, params)
+    built = _compiled(workspace, params) if bundle is None else _bundled(bundle, workspace)
     known = (BASE_VARIANT, *built.adapters)
     for name in adapters:
         if name not in known:
@@ -87,7 +87,7 @@ def _compiled(workspace: "Workspace", params: "Params") -> _Built:
     return _Built(program, params.backends.coreml, tuple(params.adapters))
 
 
-def _bundled(bundle: Path, params: "Params") -> _Built:
+def _bundled(bundle: Path, workspace: "Workspace") -> _Built:
     """The program of a bundle that was built from the workspace's base and adapters."""
     from ptefoundry.bundle.manifest import load_manifest
     from ptefoundry.workspace import BASE_VARIANT
@@ -101,25 +101,29 @@ def _bundled(bundle: Path, params: "Params") -> _Built:
             f"{bundle}: expected a CoreML program, found only: {', '.join(manifest.backends)}"
         )
     adapters = tuple(v.adapter for v in variants if v.adapter != BASE_VARIANT)
-    _check_origins(bundle, manifest, adapters, params)
+    _check_origins(bundle, manifest, adapters, workspace)
     options = _read_options(bundle, manifest.backends[COREML])
     return _Built(bundle / variants[0].program, options, adapters)
 
 
 def _check_origins(
-    bundle: Path, manifest: "Manifest", adapters: Sequence[str], params: "Params"
+    bundle: Path, manifest: "Manifest", adapters: Sequence[str], workspace: "Workspace"
 ) -> None:
     """What is compared with must be what the program was built from."""
-    here = {"base": params.base} | dict(params.adapters)
-    there = {"base": manifest.base} | dict(manifest.adapters)
+    from ptefoundry.workspace import digest_file
+
+    fetched = {name: workspace.fetched_adapter(name) for name in adapters}
+    fetched |= {"base": workspace.fetched_base}
     for name in ("base", *adapters):
-        one, other = here.get(name), there.get(name, {})
-        found = None if one is None else (one.source, one.digest)
-        if found != (other.get("source"), other.get("digest")):
+        path = digest_file(fetched[name])
+        found = path.read_text().strip() if path.is_file() else "none"
+        origin = manifest.base if name == "base" else manifest.adapters.get(name, {})
+        expected = origin.get("digest")
+        if found != expected:
             raise ConfigError(
-                f"{bundle}: {name} is from {other.get('source')}; expected the same in this "
-                f"workspace's params.yaml, as answers are compared with it, found "
-                f"{'none' if one is None else one.source}; go to where it was built"
+                f"{bundle}: {name} is from {origin.get('source')} with digest {expected}; expected "
+                f"the same in this workspace, as answers are compared with it, found {found}; go "
+                "to where it was built, or build it here"
             )
 
 

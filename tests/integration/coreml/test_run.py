@@ -23,6 +23,7 @@ from support.tiny_models import save_tiny_adapter
 PROMPTS = ("one two", "three")
 COUNT = 6
 PARAMS = CoremlParams(context_length=64, input_length=4, dtype="fp32", split_size=None)
+DIGESTS = {"base/fetched": "1" * 64, "adapters/fetched/red": "2" * 64}
 WORKSPACE = """\
 bundle: {name: tiny}
 base: {name: tiny, source: 'file:base'}
@@ -65,8 +66,10 @@ def write_manifest(bundle):
     manifest = {
         "format_version": 1,
         "name": "tiny",
-        "base": {"name": "tiny", "source": "file:base"},
-        "adapters": {"red": {"source": "file:red"}},
+        "base": {"name": "tiny", "source": "file:base", "digest": DIGESTS["base/fetched"]},
+        "adapters": {
+            "red": {"source": "file:red", "digest": DIGESTS["adapters/fetched/red"]},
+        },
         "backends": {"coreml": {**asdict(PARAMS), "methods": {}}},
         "files": [
             {
@@ -143,6 +146,9 @@ def workspace(made, tmp_path, monkeypatch):
     ):
         (tmp_path / "artifacts" / path).parent.mkdir(parents=True)
         (tmp_path / "artifacts" / path).symlink_to(target)
+    for path, digest in DIGESTS.items():
+        (tmp_path / "artifacts" / path).parent.mkdir(exist_ok=True)
+        (tmp_path / "artifacts" / f"{path}.sha256").write_text(f"{digest}\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -164,9 +170,9 @@ def test_a_bundle_is_compared_with_the_workspace_s_model(made, workspace):
 
 
 def test_a_bundle_of_another_workspace_is_refused(made, workspace):
-    text = WORKSPACE.replace("file:red", "file:blue")
-    (workspace / "params.yaml").write_text(text)
-    with pytest.raises(ConfigError, match=r"red is from file:red; expected the same .* file:blue"):
+    digest = workspace / "artifacts" / "adapters" / "fetched" / "red.sha256"
+    digest.write_text("3" * 64)
+    with pytest.raises(ConfigError, match=r"red is from file:red with digest 2+; .* found 3+;"):
         verify(made[2])
 
 

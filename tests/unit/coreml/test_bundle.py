@@ -25,6 +25,9 @@ def _write(root: Path, path: str, content: bytes) -> None:
 
 def test_a_bundle_for_apple_s_devices_alone_has_one_program(tmp_path: Path) -> None:
     _write(tmp_path, "params.yaml", PARAMS.encode())
+    digest = f"{hash_bytes(b'files')}\n".encode()
+    for name in ("base/fetched", "adapters/fetched/red"):
+        _write(tmp_path, f"artifacts/{name}.sha256", digest)
     _write(tmp_path, "artifacts/base/canonical/config.json", b"{}")
     _write(tmp_path, "artifacts/base/canonical/tokenizer/chat.json", b"{}")
     _write(tmp_path, "artifacts/compile/coreml/program.pte", PROGRAM)
