@@ -87,12 +87,15 @@ def needed_templates(workspace: Workspace, compiler: Mapping[str, Any]) -> Neede
         ConfigError: params.yaml is wrong.
     """
     params = load_params(workspace.root)
-    known, unknown = _find_signatures(workspace, params)
+    xnnpack = params.backends.xnnpack
+    if xnnpack is None:
+        return NeededTemplates({}, {})
+    known, unknown = _find_signatures(workspace, params, shared=xnnpack.templates == "shared")
     try:
         recipes = list_recipes(
             workspace.canonical_base,
             known.values(),
-            params.backends.xnnpack,
+            xnnpack,
             hash_json(dict(compiler)),
         )
     except CheckpointError:
@@ -105,7 +108,7 @@ def needed_templates(workspace: Workspace, compiler: Mapping[str, Any]) -> Neede
 
 
 def _find_signatures(
-    workspace: Workspace, params: Params
+    workspace: Workspace, params: Params, *, shared: bool
 ) -> tuple[dict[str, Mapping[str, int]], dict[str, tuple[str, ...]]]:
     """By adapter: the signature that its program is compiled for, or the stages that tell it."""
     known: dict[str, Mapping[str, int]] = {}
@@ -116,7 +119,7 @@ def _find_signatures(
             unknown[name] = (f"{_CONVERT_ADAPTER}{name}",)
         else:
             known[name] = signature
-    if params.backends.xnnpack.templates != "shared":
+    if not shared:
         return known, unknown
     if unknown:
         # One more adapter may need more room.
