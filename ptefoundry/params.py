@@ -66,11 +66,11 @@ class XnnpackParams:
     dtype: str = "fp32"
     """Type of activations, adapters and what is not quantized; only fp32 is built."""
     embedding: str = "none"
-    """Quantization of the embedding table: none, or `<bits>,<group>` such as `8,0` and `4,32`."""
+    """Form of the embedding table: none (fp32), fp16, or `<bits>,<group>` as `8,0` and `4,32`."""
     linear: str = "none"
-    """Quantization of the layers' linears: none, `8da4w,<group>` (a multiple of 32), `8da8w,0`."""
+    """Form of the layers' linears: none, fp16, `8da4w,<group>` (a multiple of 32), `8da8w,0`."""
     head: str = _AS_LINEAR
-    """Quantization of the output head: same (as `linear`), or one of its values."""
+    """Form of the output head: same (as `linear`), or one of its values."""
     templates: Literal["signature", "shared"] = "signature"
     """What adapters are linked into: a template for each signature, or one that they all
     share, in which lower ranks and missing linears are filled up with zeros."""
@@ -240,12 +240,13 @@ def _check_dtype(where: Any, xnnpack: XnnpackParams) -> None:
     reason = "no such type is built"
     if xnnpack.dtype == "bf16":
         reason = (
-            "the runner's attention takes fp32 only, and programs with bf16 linears are not built "
-            "yet (docs/adr/0010)"
+            "XNNPACK turns bf16 weights into fp32 ones that no two programs share, and rounds the "
+            "activations (docs/adr/0010)"
         )
     raise ConfigError(
         f"{where('backends', 'xnnpack', 'dtype')}: expected fp32, found {xnnpack.dtype!r}; "
-        f"{reason}; for smaller weights set linear: 8da8w,0 or 8da4w,32"
+        f"{reason}; for half of the bytes set linear: fp16 and embedding: fp16, for fewer "
+        "linear: 8da8w,0 and embedding: 8,0"
     )
 
 

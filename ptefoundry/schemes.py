@@ -1,4 +1,4 @@
-"""How weights are quantized: the spellings of params.yaml as numbers."""
+"""How weights are stored: the spellings of params.yaml as numbers."""
 
 import re
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 GROUP_MULTIPLE = 32
 """XNNPACK takes 4-bit linears whose groups are a multiple of this."""
 _NONE = "none"
+_HALF = "fp16"
 _EMBEDDING = re.compile(r"([48]),(0|[1-9][0-9]*)")
 _LINEAR = re.compile(r"8da4w,([1-9][0-9]*)|8da8w,0")
 
@@ -33,14 +34,22 @@ class LinearScheme:
         return f"8da{self.bits}w,{self.group}"
 
 
+@dataclass(frozen=True)
+class HalfScheme:
+    """Weights rounded to IEEE half precision, which all is computed from in fp32; `fp16`."""
+
+    def __str__(self) -> str:
+        return _HALF
+
+
 @dataclass(frozen=True, kw_only=True)
 class Schemes:
     """What of a model is quantized, and how; None: fp32."""
 
-    embedding: EmbeddingScheme | None = None
-    linear: LinearScheme | None = None
+    embedding: EmbeddingScheme | HalfScheme | None = None
+    linear: LinearScheme | HalfScheme | None = None
     """Of all linears of the layers; adapters stay fp32."""
-    head: LinearScheme | None = None
+    head: LinearScheme | HalfScheme | None = None
     """Of the output head, whether or not it is tied to the embedding table."""
 
     @property
@@ -48,8 +57,35 @@ class Schemes:
         """Whether the model is another one than the original."""
         return self != Schemes()
 
+    @property
+    def quantizes_activations(self) -> bool:
+        """Whether activations become integers, so that rounding decides more than the last bit."""
+        return any(isinstance(scheme, LinearScheme) for scheme in (self.linear, self.head))
 
-def parse_embedding_scheme(text: str) -> EmbeddingScheme | None:
+
+def describe_overflow(where: str, largest: float) -> str:
+    """The message for weights that half precision does not have."""
+    return (
+        f"{where}: expected values of at most 65504, the largest that fp16 has, found {largest}; "
+        "write none or integers in place of fp16 for backends.xnnpack in params.yaml"
+    )
+
+
+def parse_embedding_scheme(text: str) -> EmbeddingScheme | HalfScheme | None:
+    """`fp16`, or what `parse_integer_embedding` reads.
+
+    Raises:
+        ValueError: it is no scheme; the message goes on after the word "expected".
+    """
+    if text == _HALF:
+        return HalfScheme()
+    try:
+        return parse_integer_embedding(text)
+    except ValueError as error:
+        raise ValueError(f"{_HALF}, {error}") from error
+
+
+def parse_integer_embedding(text: str) -> EmbeddingScheme | None:
     """`4,32` as numbers; None for `none`.
 
     Raises:
@@ -66,18 +102,20 @@ def parse_embedding_scheme(text: str) -> EmbeddingScheme | None:
     return EmbeddingScheme(bits=int(match[1]), group=int(match[2]))
 
 
-def parse_linear_scheme(text: str) -> LinearScheme | None:
-    """`8da4w,32` as numbers; None for `none`.
+def parse_linear_scheme(text: str) -> LinearScheme | HalfScheme | None:
+    """`8da4w,32` as numbers, or `fp16`; None for `none`.
 
     Raises:
         ValueError: it is no scheme; the message goes on after the word "expected".
     """
     if text == _NONE:
         return None
+    if text == _HALF:
+        return HalfScheme()
     match = _LINEAR.fullmatch(text)
     if match is None or int(match[1] or 0) % GROUP_MULTIPLE:
         raise ValueError(
-            "none, 8da8w,0, or 8da4w,<group> with the values that share a scale, a "
+            "none, fp16, 8da8w,0, or 8da4w,<group> with the values that share a scale, a "
             f"multiple of {GROUP_MULTIPLE}, for instance 8da4w,32; found {text!r}"
         )
     return LinearScheme(bits=4, group=int(match[1])) if match[1] else LinearScheme(bits=8, group=0)

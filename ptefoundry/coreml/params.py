@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
-from ptefoundry.schemes import EmbeddingScheme, parse_embedding_scheme
+from ptefoundry.schemes import EmbeddingScheme, parse_integer_embedding
 from ptefoundry.typed_yaml import STRICT
 
 BLOCK = 32
@@ -45,7 +45,7 @@ class CoremlParams:
     @property
     def embedding_scheme(self) -> EmbeddingScheme | None:
         """`embedding` as numbers."""
-        return parse_embedding_scheme(self.embedding)
+        return parse_integer_embedding(self.embedding)
 
     @property
     def cache_length(self) -> int:
@@ -67,7 +67,7 @@ class CoremlParams:
         if self.max_splits < 1:
             return "max_splits", f"at least 1, found {self.max_splits}"
         try:
-            parse_embedding_scheme(self.embedding)
+            parse_integer_embedding(self.embedding)
         except ValueError as error:
             return "embedding", str(error)
         return None

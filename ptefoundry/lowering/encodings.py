@@ -1,7 +1,7 @@
 """How a program's constant follows from a canonical tensor, as named functions.
 
 A template's map names the encoding of each slot, so that linking needs to know
-nothing else of how a tensor is stored. Names are `fp32`, for embedding tables of
+nothing else of how a tensor is stored. Names are `fp32` and `fp16`, for embedding tables of
 integers `embedding <bits>,<group> weight` and `embedding <bits>,<group> scales`, for
 linears of integers `linear 8da<bits>w,<group> weight` and `linear 8da<bits>w,<group> scales`.
 """
@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from ptefoundry.errors import CheckpointError
 from ptefoundry.lowering.segments import SCALES_PREFIX
 from ptefoundry.raw_tensors import RawTensors
-from ptefoundry.schemes import LinearScheme
+from ptefoundry.schemes import LinearScheme, describe_overflow
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +23,7 @@ Encoding = Callable[[RawTensors, str], Iterator[bytes]]
 """Yields a slot's bytes in pieces, given a file and the name of a tensor in it."""
 Part = Literal["weight", "scales"]
 
-FP32 = "fp32"
+FP32, FP16 = "fp32", "fp16"
 _EMBEDDING = re.compile(r"embedding ([48]),(0|[1-9][0-9]*) (weight|scales)")
 _LINEAR = re.compile(r"linear 8da([48])w,(0|[1-9][0-9]*) (weight|scales)")
 _BLOCK_BYTES = 1 << 20
@@ -33,6 +34,8 @@ def find_encoding(name: str) -> Encoding | None:
     """The function of a name, None if there is none."""
     if name == FP32:
         return encode_fp32
+    if name == FP16:
+        return encode_fp16
     if match := _EMBEDDING.fullmatch(name):
         bits, group, part = match.groups()
         return partial(encode_embedding, bits=int(bits), group=int(group), part=part)
@@ -96,6 +99,24 @@ def encode_fp32(tensors: RawTensors, name: str) -> Iterator[bytes]:
         else:
             # bfloat16 is the upper half of fp32.
             yield (np.frombuffer(piece, "<u2").astype("<u4") << 16).tobytes()
+
+
+def encode_fp16(tensors: RawTensors, name: str) -> Iterator[bytes]:
+    """Little-endian fp16, rounded to nearest even; exact for fp16, almost so for bfloat16.
+
+    Raises:
+        CheckpointError: a value is larger than fp16 has.
+    """
+    import numpy as np
+
+    for piece in encode_fp32(tensors, name):
+        single = np.frombuffer(piece, "<f4")
+        with np.errstate(over="ignore"):
+            half = single.astype("<f2")
+        if not np.isfinite(half).all():
+            largest = float(np.abs(single).max())
+            raise CheckpointError(describe_overflow(f"{tensors.path}: {name}", largest))
+        yield half.tobytes()
 
 
 def encode_embedding(

@@ -17,10 +17,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ptefoundry.base.config import ModelConfig
-from ptefoundry.lowering.encodings import FP32, Part, embedding_encoding, linear_encoding
+from ptefoundry.lowering.encodings import (
+    FP16,
+    FP32,
+    Part,
+    embedding_encoding,
+    linear_encoding,
+)
 from ptefoundry.lowering.template import Kind
 from ptefoundry.params import XnnpackParams
-from ptefoundry.schemes import EmbeddingScheme, LinearScheme, Schemes
+from ptefoundry.schemes import EmbeddingScheme, HalfScheme, LinearScheme, Schemes
 
 if TYPE_CHECKING:
     import torch
@@ -99,7 +105,7 @@ def placeholder_model(
     add_adapter(model, signature, adapter)
     table: list[Placeholder] = []
     if params.schemes.embedding is not None:
-        table = _quantize_table(model, params.schemes.embedding)
+        table = _replace_table(model, params.schemes.embedding)
         if is_tied:
             table.append(_plain("base", _OUTPUT, base[_EMBEDDINGS], source=_EMBEDDINGS))
         del base[_EMBEDDINGS]
@@ -118,6 +124,17 @@ def _plain(
     kind: Kind, name: str, tensor: "torch.Tensor", *, source: str | None = None
 ) -> Placeholder:
     return Placeholder(name, kind, source or name, FP32, tuple(tensor.shape), tensor)
+
+
+def _replace_table(model: "Transformer", scheme: EmbeddingScheme | HalfScheme) -> list[Placeholder]:
+    if isinstance(scheme, EmbeddingScheme):
+        return _quantize_table(model, scheme)
+    from ptefoundry.model.half import HalfEmbedding
+
+    number = int(model.tok_embeddings.weight.view(-1)[0])
+    tensor = _half_placeholder(tuple(model.tok_embeddings.weight.shape), number)
+    model.set_submodule("tok_embeddings", HalfEmbedding(tensor))
+    return [Placeholder(_EMBEDDINGS, "base", _EMBEDDINGS, FP16, tuple(tensor.shape), tensor)]
 
 
 def _quantize_table(model: "Transformer", scheme: EmbeddingScheme) -> list[Placeholder]:
@@ -149,7 +166,7 @@ def _quantize_linears(
     return [
         placeholder
         for path, scheme in sorted(chosen.items())
-        for placeholder in _quantize_linear(
+        for placeholder in _replace_linear(
             model,
             path,
             scheme,
@@ -159,10 +176,30 @@ def _quantize_linears(
     ]
 
 
+def _replace_linear(
+    model: "Transformer",
+    path: str,
+    scheme: LinearScheme | HalfScheme,
+    numbers: Iterator[int],
+    *,
+    source: str,
+) -> Iterator[Placeholder]:
+    """Replace a linear by one of placeholders."""
+    if isinstance(scheme, LinearScheme):
+        yield from _quantize_linear(model, path, scheme, numbers, source=source)
+        return
+    from ptefoundry.model.half import HalfLinear
+
+    linear = model.get_submodule(path)
+    shape = tuple(linear.weight.shape)
+    tensor = _half_placeholder(shape, next(numbers))
+    model.set_submodule(path, HalfLinear(tensor, linear.bias))
+    yield Placeholder(f"{path}.weight", "base", source, FP16, shape, tensor)
+
+
 def _quantize_linear(
     model: "Transformer", path: str, scheme: LinearScheme, numbers: Iterator[int], *, source: str
 ) -> Iterator[Placeholder]:
-    """Replace a linear by one of placeholders."""
     import torch
 
     from ptefoundry.model.linear import QuantizedLinear, pack_scales, pack_weight
@@ -212,11 +249,16 @@ def _placeholder(shape: tuple[int, ...], number: int) -> "torch.Tensor":
     return tensor
 
 
-def _with_digits(tensor: "torch.Tensor", number: int) -> "torch.Tensor":
-    """Add a number's octal digits, which 4-bit integers and bfloat16 have all, in place."""
+def _half_placeholder(shape: tuple[int, ...], number: int) -> "torch.Tensor":
+    """fp16 zeros but for negative digits, which no bytes of a placeholder of another type are."""
+    return _with_digits(_zeros(shape, "float16"), number, sign=-1)
+
+
+def _with_digits(tensor: "torch.Tensor", number: int, *, sign: int = 1) -> "torch.Tensor":
+    """Add a number's octal digits, which 4-bit integers and halves have all, in place."""
     flat = tensor.view(-1)
     for index in range(_DIGITS):
-        flat[index] += number >> index * _DIGIT_BITS & (1 << _DIGIT_BITS) - 1
+        flat[index] += sign * (number >> index * _DIGIT_BITS & (1 << _DIGIT_BITS) - 1)
     return tensor
 
 

@@ -85,7 +85,9 @@ def _lower(
     from executorch.exir.passes import MemoryPlanningPass
     from executorch.exir.passes.sym_shape_eval_pass import ConstraintBasedSymShapeEvalPass
 
-    partitioners = [XnnpackPartitioner()]
+    from ptefoundry.lowering.halves import partitioner_configs
+
+    partitioners = [XnnpackPartitioner(configs=partitioner_configs())]
     with _needed_passes_only(), shortcuts(partitioners):
         exported = _export(model, params.prefill)
         _tag_constants(exported)
@@ -95,7 +97,7 @@ def _lower(
             compile_config=EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True),
             constant_methods=_metadata(config, params, eos_ids),
         )
-        _check_quantized(edge)
+        _check_taken(edge)
         manager = edge.to_executorch(
             ExecutorchBackendConfig(
                 memory_planning_pass=MemoryPlanningPass(alloc_graph_input=False),
@@ -137,16 +139,18 @@ def _tag_constants(exported: "torch.export.ExportedProgram") -> None:
             node.meta.setdefault("custom", {})["delegate_constant_tag"] = _tag(node.args[0])
 
 
-def _check_quantized(edge: "EdgeProgramManager") -> None:
-    """Check that the delegate took every quantized linear: others would be slow, and fp32.
+def _check_taken(edge: "EdgeProgramManager") -> None:
+    """Check that the delegate took every linear that is not fp32: it would be slow, and fp32.
 
     Raises:
         BuildError: it left one.
     """
+    from ptefoundry.lowering.halves import is_widening
+
     left = [
         node.name
         for node in edge.exported_program().graph.nodes
-        if node.op == "call_function" and "quantize_per_" in str(node.target)
+        if node.op == "call_function" and ("quantize_per_" in str(node.target) or is_widening(node))
     ]
     if left:
         raise BuildError(
@@ -176,7 +180,7 @@ def _metadata(
 
 @contextmanager
 def _needed_passes_only() -> Iterator[None]:
-    """Run one of XNNPACK's 17 passes on each partition instead of all.
+    """Run one of XNNPACK's 17 passes on each partition instead of all, and one of ours.
 
     The others look for batch norms, convolutions, statically quantized operators and
     so on, of which our model has none, and each traces the whole partition again: more
@@ -185,10 +189,12 @@ def _needed_passes_only() -> Iterator[None]:
     from executorch.backends.xnnpack import xnnpack_preprocess
     from executorch.backends.xnnpack._passes.convert_to_linear import ConvertToLinearPass
 
+    from ptefoundry.lowering.halves import WeightsAsStored
+
     manager = xnnpack_preprocess.XNNPACKPassManager
 
     def with_needed_passes(program: Any, passes: Any = None) -> Any:
-        return manager(program, passes or [ConvertToLinearPass])
+        return manager(program, passes or [ConvertToLinearPass, WeightsAsStored])
 
     xnnpack_preprocess.XNNPACKPassManager = with_needed_passes
     try:

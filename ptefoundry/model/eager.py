@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ptefoundry.adapter.canonical import load_adapter
 from ptefoundry.base.config import load_config
 from ptefoundry.errors import CheckpointError, MissingToolError
-from ptefoundry.schemes import Schemes
+from ptefoundry.schemes import HalfScheme, Schemes
 from ptefoundry.wheel import executorch_folder
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ def load_model(
         schemes: what to quantize, and how; None: nothing.
 
     Raises:
-        CheckpointError: the tensors are not those that the configuration needs.
+        CheckpointError: the tensors are not those that the configuration needs, or too large
+            for their scheme.
         ConfigError: the base cannot be quantized so.
     """
     import torch
@@ -61,7 +62,12 @@ def load_model(
 
 def _quantize(model: "Transformer", schemes: Schemes) -> None:
     """Quantize a model in place; what is not imported takes no time."""
-    if schemes.embedding:
+    if isinstance(schemes.embedding, HalfScheme):
+        from ptefoundry.model.half import HalfEmbedding, halved
+
+        table = halved(model.tok_embeddings.weight, "tok_embeddings.weight")
+        model.set_submodule("tok_embeddings", HalfEmbedding(table))
+    elif schemes.embedding:
         from ptefoundry.model.embedding import quantize_embedding
 
         quantize_embedding(model, schemes.embedding)

@@ -22,7 +22,8 @@ from torch.ao.quantization.fx import _decomposed  # noqa: F401  registers the op
 from torch.nn import functional
 
 from ptefoundry.errors import ConfigError
-from ptefoundry.schemes import GROUP_MULTIPLE, LinearScheme, Schemes
+from ptefoundry.model.half import HalfLinear, halved
+from ptefoundry.schemes import GROUP_MULTIPLE, HalfScheme, LinearScheme, Schemes
 
 if TYPE_CHECKING:
     from ptefoundry.model.transformer import Transformer
@@ -87,8 +88,8 @@ class QuantizedLinear(nn.Module):
         return weight
 
 
-def linear_schemes(model: "Transformer", schemes: Schemes) -> dict[str, LinearScheme]:
-    """Scheme by path of each linear that is to be quantized.
+def linear_schemes(model: "Transformer", schemes: Schemes) -> dict[str, LinearScheme | HalfScheme]:
+    """Scheme by path of each linear that is to be quantized, or stored in halves.
 
     Raises:
         ConfigError: groups do not divide the in-features of all of them.
@@ -99,16 +100,17 @@ def linear_schemes(model: "Transformer", schemes: Schemes) -> dict[str, LinearSc
         if isinstance(module, nn.Linear)
         and (scheme := schemes.head if path == HEAD else schemes.linear)
     }
-    widths = {path: int(model.get_submodule(path).in_features) for path in chosen}
+    grouped = {path: one for path, one in chosen.items() if isinstance(one, LinearScheme)}
+    widths = {path: int(model.get_submodule(path).in_features) for path in grouped}
     for field, paths in (
-        ("linear", [path for path in chosen if path != HEAD]),
-        ("head", [path for path in chosen if path == HEAD]),
+        ("linear", [path for path in grouped if path != HEAD]),
+        ("head", [path for path in grouped if path == HEAD]),
     ):
-        wrong = [path for path in paths if widths[path] % (chosen[path].group or 1)]
+        wrong = [path for path in paths if widths[path] % (grouped[path].group or 1)]
         if wrong:
             raise ConfigError(
                 f"params.yaml: backends.xnnpack.{field}: expected groups that divide the "
-                f"in-features of every linear, found {chosen[wrong[0]]}, which does not for "
+                f"in-features of every linear, found {grouped[wrong[0]]}, which does not for "
                 f"{_describe(wrong, widths)}; "
                 f"{_advice({widths[path] for path in paths})}"
             )
@@ -116,21 +118,26 @@ def linear_schemes(model: "Transformer", schemes: Schemes) -> dict[str, LinearSc
 
 
 def quantize_linears(model: "Transformer", schemes: Schemes) -> None:
-    """Replace linears of a model by quantized ones, in place.
+    """Replace linears of a model by quantized ones or such of halves, in place.
 
     Raises:
         ConfigError: groups do not divide the in-features of all of them.
+        CheckpointError: a weight is too large for halves.
     """
     for path, scheme in linear_schemes(model, schemes).items():
         linear = model.get_submodule(path)
-        values, scales = quantize_weight(linear.weight.detach(), scheme)
-        model.set_submodule(path, QuantizedLinear(scheme, values, scales, linear.bias))
+        weight = linear.weight.detach()
+        if isinstance(scheme, HalfScheme):
+            replacement: nn.Module = HalfLinear(halved(weight, f"{path}.weight"), linear.bias)
+        else:
+            replacement = QuantizedLinear(scheme, *quantize_weight(weight, scheme), linear.bias)
+        model.set_submodule(path, replacement)
 
 
 def hold_weights(model: nn.Module) -> None:
-    """Dequantize linears once, which is most of the time of an eager call."""
+    """Make fp32 weights of linears once, which is most of the time of an eager call."""
     for module in model.modules():
-        if isinstance(module, QuantizedLinear):
+        if isinstance(module, QuantizedLinear | HalfLinear):
             module.hold()
 
 

@@ -60,8 +60,7 @@ def make_quantized_reference(
     eos_ids = json.loads((base / "tokenizer" / "chat.json").read_text())["eos_token_ids"]
     context = max(len(answer.prompt_tokens) for answer in before.answers) + tokens
     model = load_model(base, adapter, context=context, schemes=params.schemes)
-    quantizes_activations = params.schemes.linear or params.schemes.head
-    if quantizes_activations:
+    if params.schemes.linear or params.schemes.head:
         from ptefoundry.model.linear import hold_weights
 
         hold_weights(model)
@@ -69,7 +68,7 @@ def make_quantized_reference(
         results = [_answer(model, answer, tokens, eos_ids) for answer in before.answers]
         answers = [answer for answer, _ in results]
         rounding = None
-        if quantizes_activations:
+        if params.schemes.quantizes_activations:
             from ptefoundry.model.rounding import measure_rounding
 
             rounding, answers = measure_rounding(model, answers)

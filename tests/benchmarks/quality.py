@@ -22,6 +22,7 @@ import ptefoundry
 from ptefoundry.digest import hash_bytes
 from ptefoundry.model.eager import load_model, quiet_operators
 from ptefoundry.model.embedding import QuantizedEmbedding
+from ptefoundry.model.half import HalfEmbedding, HalfLinear
 from ptefoundry.model.linear import QuantizedLinear, pack_scales, pack_weight
 from ptefoundry.model.transformer import Transformer
 from ptefoundry.params import XnnpackParams
@@ -29,6 +30,7 @@ from ptefoundry.params import XnnpackParams
 TEXT = Path(__file__).with_name("alice.txt")
 SCHEMES = (
     {},
+    {"linear": "fp16", "embedding": "fp16"},
     {"embedding": "8,0"},
     {"embedding": "4,32"},
     {"linear": "8da4w,32", "head": "none", "embedding": "8,0"},
@@ -93,6 +95,8 @@ def _stored_bytes(model: Transformer) -> int:
     for module in model.modules():
         if isinstance(module, QuantizedEmbedding):
             tensors += [module.weight, module.scales]
+        elif isinstance(module, HalfEmbedding | HalfLinear):
+            tensors.append(module.weight)
         elif isinstance(module, QuantizedLinear):
             bits = module.scheme.bits
             tensors += [pack_weight(module.weight, bits), pack_scales(module.scales, bits)]

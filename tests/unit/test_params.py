@@ -4,7 +4,7 @@ import pytest
 
 from ptefoundry.errors import ConfigError
 from ptefoundry.params import load_params
-from ptefoundry.schemes import EmbeddingScheme, LinearScheme, Schemes
+from ptefoundry.schemes import EmbeddingScheme, HalfScheme, LinearScheme, Schemes
 
 VALID = """\
 bundle:
@@ -69,6 +69,19 @@ def test_head_is_quantized_as_the_linears_unless_said(
     assert schemes.any == bool(linear or head)
 
 
+def test_halves_are_a_form_of_table_linears_and_head(tmp_path: Path) -> None:
+    text = "embedding: fp16\n    linear: fp16"
+    schemes = _load(tmp_path, VALID.replace("context_length: 128", text)).backends.xnnpack.schemes
+    assert schemes == Schemes(embedding=HalfScheme(), linear=HalfScheme(), head=HalfScheme())
+    assert str(schemes.head) == "fp16"
+    assert schemes.any
+    assert not schemes.quantizes_activations
+    text = "linear: fp16\n    head: 8da8w,0"
+    schemes = _load(tmp_path, VALID.replace("context_length: 128", text)).backends.xnnpack.schemes
+    assert schemes == Schemes(linear=HalfScheme(), head=LinearScheme(bits=8, group=0))
+    assert schemes.quantizes_activations
+
+
 def test_eight_bit_weights_have_a_scale_a_row(tmp_path: Path) -> None:
     text = "linear: 8da4w,64\n    head: 8da8w,0"
     schemes = _load(tmp_path, VALID.replace("context_length: 128", text)).backends.xnnpack.schemes
@@ -95,7 +108,7 @@ def test_long_context_reads_512_tokens_a_call(tmp_path: Path) -> None:
         ("context_length: 128", "context_length: 1", "expected at least 2 tokens, found 1"),
         ("context_length: 128", "prefill_length: 4096", "expected 2 to the context_length of 1024"),
         ("context_length: 128", "dtype: int3", "11: backends.xnnpack.dtype: expected fp32, found"),
-        ("context_length: 128", "dtype: bf16", "attention takes fp32 only"),
+        ("context_length: 128", "dtype: bf16", "set linear: fp16 and embedding: fp16"),
         *(
             (
                 "context_length: 128",

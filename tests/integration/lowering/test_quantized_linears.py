@@ -4,24 +4,23 @@ import contextlib
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from integration.lowering.built import Built
 from integration.lowering.runtime import eager_logits, runtime_logits
 from safetensors.torch import load_file, save_file
 
-from ptefoundry.adapter.canonical import load_adapter
-from ptefoundry.adapter.convert import convert_adapter
 from ptefoundry.base.config import load_config
 from ptefoundry.base.convert import convert_base
 from ptefoundry.errors import BuildError, CheckpointError, ConfigError
 from ptefoundry.lowering import xnnpack
-from ptefoundry.lowering.build import build_adapter, build_foundation
+from ptefoundry.lowering.build import build_foundation
 from ptefoundry.lowering.compile import compile_template, make_recipe
 from ptefoundry.lowering.foundation import load_foundation
-from ptefoundry.lowering.full_export import export_in_full
 from ptefoundry.lowering.ptd import read_ptd
 from ptefoundry.lowering.pte import read_pte
 from ptefoundry.lowering.template import load_template, template_name
@@ -31,7 +30,7 @@ from ptefoundry.model.parity import load_answers, make_reference
 from ptefoundry.model.quantized import make_quantized_reference
 from ptefoundry.params import SmokeParams, XnnpackParams
 from ptefoundry.schemes import LinearScheme, Schemes
-from support.tiny_models import save_tiny_adapter, save_tiny_base
+from support.tiny_models import save_tiny_base
 
 CALLS = [[5, 17, 9, 200, 31], [7], [300, 2, 44]]
 PARAMS = XnnpackParams(context_length=48, prefill_length=16, embedding="4,32", linear="8da4w,32")
@@ -48,44 +47,10 @@ VARIANTS: dict[str, tuple[XnnpackParams, dict[str, Any]]] = {
 }
 
 
-class Built:
-    """A base and two adapters of one signature, linked."""
-
-    def __init__(self, root: Path, architecture: str) -> None:
-        self.root, self.base = root, root / "canonical"
-        self.params, options = VARIANTS[architecture]
-        self.base_source = root / "base"
-        save_tiny_base(self.base_source, architecture, **options)
-        convert_base(self.base_source, self.base)
-        self.adapters: dict[str | None, Path | None] = {None: None}
-        for seed, name in enumerate(("red", "blue"), start=1):
-            save_tiny_adapter(self.base_source, root / name, seed=seed)
-            folder = root / f"{name}-canonical"
-            convert_adapter(root / name, self.base, folder, base_name="")
-            self.adapters[name] = folder
-        config, templates = load_config(self.base / "config.json"), root / "templates"
-        for signature in ({}, load_adapter(folder).modules):
-            recipe = make_recipe(config, self.params, signature, "test")
-            compile_template(recipe, templates / template_name(signature))
-        build_foundation(self.base, templates, root / "foundation")
-        self.foundation = root / "foundation" / "foundation.ptd"
-        self.programs = {None: root / "foundation" / "base.pte"}
-        for name, adapter in self.adapters.items():
-            if adapter is not None:
-                self.programs[name] = root / f"{name}.pte"
-                build_adapter(adapter, templates, root / "foundation", self.programs[name])
-
-    def export(self, name: str | None, folder: Path) -> tuple[bytes, bytes]:
-        """Program and foundation of an export with the real weights."""
-        compiled = export_in_full(self.base, self.adapters[name], self.params)
-        compiled.write_program(folder / "full.pte")
-        compiled.write_foundation(folder / "full.ptd")
-        return (folder / "full.pte").read_bytes(), (folder / "full.ptd").read_bytes()
-
-
 @pytest.fixture(scope="module", params=VARIANTS)
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
-    return Built(tmp_path_factory.mktemp("quantized"), request.param)
+    params, options = VARIANTS[request.param]
+    return Built(tmp_path_factory.mktemp("quantized"), request.param, params, **options)
 
 
 def test_weights_are_rounded_to_the_nearest_step() -> None:
@@ -204,7 +169,8 @@ def test_a_linear_that_the_delegate_leaves_fails_the_export(
 ) -> None:
     from executorch.backends.xnnpack.partition import xnnpack_partitioner
 
-    without = xnnpack_partitioner.XnnpackFloatingPointPartitioner
+    floats = xnnpack_partitioner.ConfigPrecisionType.FP32
+    without = partial(xnnpack_partitioner.XnnpackPartitioner, config_precisions=floats)
     monkeypatch.setattr(xnnpack_partitioner, "XnnpackPartitioner", without)
     with pytest.raises(BuildError, match="takes every quantized linear, found"):
         built.export(None, tmp_path)
