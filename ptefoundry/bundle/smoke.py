@@ -31,6 +31,7 @@ LOGITS_TOLERANCE = 1e-2
 """Largest difference of prefill logits between runtime and reference, in fp32.
 
 A quantized embedding table needs no more: the same integers are multiplied by the same scales.
+Nor do weights of fp16: both sides compute in fp32 with the same ones.
 """
 ROUNDING_FACTOR = 4.0
 """The same where activations are quantized: root mean square of the differences, in units of what

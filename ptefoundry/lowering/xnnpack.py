@@ -154,9 +154,9 @@ def _check_taken(edge: "EdgeProgramManager") -> None:
     ]
     if left:
         raise BuildError(
-            f"expected that XNNPACK takes every quantized linear, found {len(left)} operators "
-            f"that it left ({left[0]}); write none for backends.xnnpack.linear and head, and "
-            "report it with params.yaml"
+            "expected that XNNPACK takes every linear that is not fp32, found "
+            f"{len(left)} operators that it left ({left[0]}); write none for "
+            "backends.xnnpack.linear and head, and report it with params.yaml"
         )
 
 

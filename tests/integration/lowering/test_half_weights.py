@@ -143,7 +143,7 @@ def test_a_linear_that_the_delegate_leaves_fails_the_export(
     llama: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(halves, "partitioner_configs", lambda: None)
-    with pytest.raises(BuildError, match="takes every quantized linear, found"):
+    with pytest.raises(BuildError, match="takes every linear that is not fp32, found"):
         llama.export(None, tmp_path)
 
 

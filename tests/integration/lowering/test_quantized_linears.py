@@ -172,7 +172,7 @@ def test_a_linear_that_the_delegate_leaves_fails_the_export(
     floats = xnnpack_partitioner.ConfigPrecisionType.FP32
     without = partial(xnnpack_partitioner.XnnpackPartitioner, config_precisions=floats)
     monkeypatch.setattr(xnnpack_partitioner, "XnnpackPartitioner", without)
-    with pytest.raises(BuildError, match="takes every quantized linear, found"):
+    with pytest.raises(BuildError, match="takes every linear that is not fp32, found"):
         built.export(None, tmp_path)
 
 
