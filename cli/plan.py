@@ -33,7 +33,7 @@ def plan(
     image: Annotated[
         str | None, typer.Option(help="As of `ptefoundry build`, for --container.")
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Most variants of a leg.")] = 50,
+    batch: Annotated[int, typer.Option(min=1, help="Most variants of a leg.")] = 400,
     as_json: JsonOption = False,
 ) -> None:
     """Show what a build would do, and why.
