@@ -70,7 +70,7 @@ def test_running_stage_is_live_and_finished_ones_stay(command_line: Any) -> None
     assert process.returncode == 0, plain
     assert "convert-base  weights 50 %" in plain
     assert "ptefoundry-progress" not in plain
-    assert re.search(r"fetch-base +ran +\d+\.\d s +11 B", plain)
+    assert re.search(r"fetch-base +ran +\d+\.\d s +22 B", plain)
     assert re.search(r"convert-base +ran +\d+\.\d s", plain)
     # The live line moves the cursor; nothing of it is left at the end.
     assert "\x1b[2K" in shown
