@@ -4,20 +4,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from ptefoundry.cli.stage_forks import fork_server
 
 
 @contextmanager
-def warm_stages(folder: Path) -> Iterator[None]:
-    """Within the block stages of `dvc repro` and of `ptefoundry build` are forked by one server.
+def stage_server(folder: Path) -> Iterator[dict[str, str]]:
+    """A server, and the variables that let `dvc repro` and `ptefoundry build` have it fork stages.
 
     Args:
         folder: for its log.
     """
-    with fork_server(folder) as (variables, start), pytest.MonkeyPatch.context() as patch:
+    with fork_server(folder) as (variables, start):
         start(0)
-        for name, value in variables.items():
-            patch.setenv(name, value)
-        yield
+        yield variables

@@ -8,14 +8,23 @@ import pytest
 from support.clones import Clones, Machine, cloned
 from support.shared_folder import shared_folder
 from support.tiny_workspace import TinyWorkspace
-from support.warm_stages import warm_stages
+from support.warm_stages import stage_server
 
 MakeWorkspace = Callable[[], TinyWorkspace]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _stages_are_forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with warm_stages(tmp_path_factory.mktemp("warm-stages")):
+@pytest.fixture(scope="session")
+def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    with stage_server(tmp_path_factory.mktemp("stage-server")) as variables:
+        yield variables
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _stages_are_forked(_server: dict[str, str]) -> Iterator[None]:
+    """For these tests alone, while the server lives as long as the run."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in _server.items():
+            patch.setenv(name, value)
         yield
 
 

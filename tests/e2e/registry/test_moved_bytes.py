@@ -35,7 +35,8 @@ def test_an_update_moves_its_adapter_and_little_more(
     relay.reset()
     pushed = shell.json("push", "bundle", "--registry", place.url, "--version", "1.1.0")
     assert size < pushed["sent"]["bytes"] < size + 16 * KIB
-    assert size < relay.sent < size + 64 * KIB
+    # Headers of some seventy requests, and a bill of materials, are most of it.
+    assert size < relay.sent < size + 96 * KIB
 
     relay.reset()
     pulled = shell.json(*pull, "tiny@1.1.0")

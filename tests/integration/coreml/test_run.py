@@ -205,7 +205,7 @@ def test_where_core_ml_is_missing_is_said(made, monkeypatch):
     from ptefoundry.lowering.pte import Delegate, Method, Program
 
     delegate = Delegate("CoreMLBackend", memoryview(b""), ())
-    method = Method("forward", (), (), (delegate,), (), 0)
+    method = Method("forward", (), (), (), (delegate,), (), 0)
     program = Program(made[2] / "coreml" / "program.pte", 0, (method,), ())
     if Runtime.get().backend_registry.is_available("CoreMLBackend"):
         pytest.skip("Core ML is here")

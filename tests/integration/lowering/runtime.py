@@ -5,6 +5,8 @@ from pathlib import Path
 import torch
 
 from ptefoundry.model.eager import load_model, quiet_operators
+from ptefoundry.model.rounding import _perturbed
+from ptefoundry.model.transformer import Transformer
 from ptefoundry.params import XnnpackParams
 
 
@@ -29,6 +31,26 @@ def eager_logits(
 ) -> torch.Tensor:
     """The same of the eager model."""
     model = load_model(base, adapter, context=params.context_length, schemes=params.schemes)
+    return _logits(model, calls)
+
+
+def rounding_of(
+    base: Path, adapter: Path | None, params: XnnpackParams, calls: list[list[int]]
+) -> float:
+    """The most that these logits differ when inputs of linears change by a last place.
+
+    Next to nothing, unless an activation is so near a tie that the order of sums, and so the
+    processor, decides where it goes.
+    """
+    model = load_model(base, adapter, context=params.context_length, schemes=params.schemes)
+    plain, most = _logits(model, calls), 0.0
+    for seed in range(16):
+        with _perturbed(model, seed):
+            most = max(most, float((_logits(model, calls) - plain).abs().max()))
+    return most
+
+
+def _logits(model: Transformer, calls: list[list[int]]) -> torch.Tensor:
     rows, position = [], 0
     with quiet_operators(), torch.no_grad():
         for tokens in calls:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from integration.lowering.built import Built
-from integration.lowering.runtime import eager_logits, runtime_logits
+from integration.lowering.runtime import eager_logits, rounding_of, runtime_logits
 from safetensors.torch import load_file, save_file
 
 from ptefoundry.base.config import load_config
@@ -86,12 +86,14 @@ def test_linked_files_equal_full_exports(built: Built, tmp_path: Path) -> None:
 
 
 def test_programs_compute_the_quantized_model(built: Built) -> None:
-    """As near as fp32 ones: small models have no activation so near a tie that sums decide."""
+    """As near as fp32 ones, but where an activation is so near a tie that sums decide."""
     results = {}
     for name, program in built.programs.items():
         results[name] = runtime_logits(program, built.foundation, CALLS)
         expected = eager_logits(built.base, built.adapters[name], built.params, CALLS)
-        torch.testing.assert_close(results[name], expected, atol=1e-4, rtol=0)
+        near = rounding_of(built.base, built.adapters[name], built.params, CALLS)
+        assert near < 0.05
+        torch.testing.assert_close(results[name], expected, atol=1e-4 + 2 * near, rtol=0)
         plain = XnnpackParams(context_length=48)
         original = eager_logits(built.base, built.adapters[name], plain, CALLS)
         assert (results[name] - original).abs().max() > 0.05

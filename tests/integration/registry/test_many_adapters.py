@@ -50,12 +50,14 @@ def test_a_copy_that_was_altered_or_lost_is_done_without(tmp_path: Path) -> None
     add_adapters(copy_bundle(tmp_path / "bundle"), COUNT)
     shell.run("registry", "init", "file:registry")
     shell.run("push", "bundle", "--registry", "file:registry", "--version", "1.0.0")
-    (copy,) = (tmp_path / "registry" / COMPRESSED).iterdir()
-    packed = copy.read_bytes()
-    for number, wrong in enumerate((None, b"", packed[:-9], os.urandom(len(packed)))):
-        copy.unlink(missing_ok=True)
-        if wrong is not None:
-            copy.write_bytes(wrong)
+    # Of the index, and of the bill of materials.
+    copies = {path: path.read_bytes() for path in (tmp_path / "registry" / COMPRESSED).iterdir()}
+    assert copies
+    for number, damage in enumerate((None, bytes, lambda data: data[:-9], os.urandom)):
+        for copy, packed in copies.items():
+            copy.unlink(missing_ok=True)
+            if damage is not None:
+                copy.write_bytes(damage(len(packed)) if damage is os.urandom else damage(packed))
         cache = {"PTEFOUNDRY_CACHE": str(tmp_path / f"cache{number}")}
         wanted = ("--adapter", CHANGED, "--to", f"app{number}")
         shell.run("pull", "file:registry", f"{NAME}@1.0.0", *wanted, **cache)

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,9 @@ aws_session_token = TOKEN
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """With a profile of AWS and a login of the hub, which only these files have."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "HF_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
+    for name in os.environ:
+        if name.startswith(("AWS_", "HF_TOKEN")) and name != "AWS_CA_BUNDLE":
+            monkeypatch.delenv(name)
     (tmp_path / "config").write_text(CONFIG)
     (tmp_path / "token").write_text("hf_login\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ptefoundry.digest import hash_bytes, hash_file
+from ptefoundry.registry.channel_rules import NEVER
 from ptefoundry.registry.names import channel_key, ref_key
 from ptefoundry.registry.trust.keys import Signer, generate_signer
 from support.forged_registry import ForgedRegistry, make_folder
@@ -329,7 +330,7 @@ def test_a_frozen_channel_is_refused(client: ReferenceClient, registry: ForgedRe
 def test_a_channel_that_never_expires_is_refused_with_keys(
     client: ReferenceClient, registry: ForgedRegistry, signer: Signer, key: Path
 ) -> None:
-    registry.move("1.0.0", [signer], valid_s=None)
+    registry.move("1.0.0", [signer], valid_s=NEVER)
     assert re.match(r"error \(untrusted\): .*expires", client.refusal(STABLE, keys=key))
     assert client.pull(STABLE)["version"] == "1.0.0"
 
