@@ -81,7 +81,7 @@ def finish(process: "subprocess.Popen[str]", code: int = 0) -> Done:
     """Wait for a command that ends with that exit code, and never with a traceback."""
     output, errors = process.communicate()
     assert process.returncode == code, output + errors
-    assert "Traceback" not in errors
+    assert "Traceback" not in errors, errors
     return Done(output, errors)
 
 

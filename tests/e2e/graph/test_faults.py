@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ptefoundry.cli.shared_store import hash_md5, object_name
+from ptefoundry.stage_shell import SOCKET_VARIABLE
 from support.clones import Clones, Machine, finish, take_lock
 from support.expired_store import serve_expired
 from support.relay import relay_to
@@ -50,7 +51,9 @@ def _on(disk: SmallDisk, machine: Machine) -> Machine:
     root = disk.folder / "clone"
     copy = ["cp", "-a", str(machine.root), str(root)]
     subprocess.run([*disk.command(disk.folder), *copy], check=True)
-    return replace(machine, root=root, enter=tuple(disk.command(root)))
+    # The tests' server of stages does not see that disk.
+    own = {name: value for name, value in machine.environment.items() if name != SOCKET_VARIABLE}
+    return replace(machine, root=root, enter=tuple(disk.command(root)), environment=own)
 
 
 def test_full_disk_while_pulling_and_while_building(
