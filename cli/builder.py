@@ -96,9 +96,7 @@ def build_workspace(workspace: Workspace, request: BuildRequest) -> Outcome:
     with build_place(
         workspace.root, params, container=request.container, image=request.image
     ) as place:
-        _settle_toolchain(workspace.root, place.toolchain(), locked=request.locked)
-        _prepare(workspace, params, everything=not targets)
-        drop_altered_files(workspace.root)
+        _prepare(workspace, place, locked=request.locked, everything=not targets)
         listener = ToldOnce(display)
         with display.open():
             try:
@@ -118,6 +116,20 @@ def build_workspace(workspace: Workspace, request: BuildRequest) -> Outcome:
         bundle=None if targets or failure else workspace.bundle,
         failure=failure,
     )
+
+
+def restore_workspace(workspace: Workspace, place: BuildPlace) -> None:
+    """Take from the shared cache all that a build there would; nothing is run.
+
+    Raises:
+        ConfigError: params.yaml is wrong, or there is no shared cache.
+        StoreError: it cannot be read.
+        DiskFullError: there is no room for what it has.
+    """
+    display = PlainDisplay(workspace.root)
+    _prepare(workspace, place, locked=False, everything=True)
+    with display.open():
+        restore_stages(workspace.root, (), display)
 
 
 def _take_templates(
@@ -144,13 +156,16 @@ def _push(workspace: Workspace) -> None:
         print_note(f"shared cache: removed {pushed.removed} damaged files")
 
 
-def _prepare(workspace: Workspace, params: Params, *, everything: bool) -> None:
+def _prepare(workspace: Workspace, place: BuildPlace, *, locked: bool, everything: bool) -> None:
+    """Have the workspace say what is built and by what, with nothing in it that is no output."""
+    _settle_toolchain(workspace.root, place.toolchain(), locked=locked)
     if sync_graph(workspace.root):
         print_note(f"{GRAPH_FILE} now follows params.yaml")
     if everything:
         # Before the build: the bundle depends on all smoke results that there are.
-        for path in remove_leftovers(workspace, params):
+        for path in remove_leftovers(workspace, load_params(workspace.root)):
             print_note(f"removed {path.relative_to(workspace.root)}: its adapter is gone")
+    drop_altered_files(workspace.root)
 
 
 def _settle_toolchain(root: Path, current: Mapping[str, Any], *, locked: bool) -> None:

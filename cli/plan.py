@@ -33,17 +33,25 @@ def plan(
     image: Annotated[
         str | None, typer.Option(help="As of `ptefoundry build`, for --container.")
     ] = None,
+    pull: Annotated[
+        bool,
+        typer.Option(
+            "--pull", help="Take from the shared cache what was built elsewhere, then plan."
+        ),
+    ] = False,
     batch: Annotated[int, typer.Option(min=1, help="Most variants of a leg.")] = 400,
     as_json: JsonOption = False,
 ) -> None:
     """Show what a build would do, and why.
 
-    A stage that would run is restored from the cache instead if it ran like that before.
+    A stage that would run is restored from the cache instead if it ran like that before;
+    with --pull only that is left which nobody has built.
     """
     from ptefoundry.params import load_params
     from ptefoundry.workspace import find_workspace
 
     from .build_place import build_place
+    from .builder import restore_workspace
     from .matrix import plan_legs, to_matrix
     from .planning import plan_build
 
@@ -51,6 +59,8 @@ def plan(
     params = load_params(workspace.root)
     in_container = container or image is not None
     with build_place(workspace.root, params, container=in_container, image=image) as place:
+        if pull:
+            restore_workspace(workspace, place)
         planned = plan_build(workspace, place.toolchain())
     if github_matrix:
         legs = plan_legs(params, planned, batch=batch)

@@ -1,4 +1,4 @@
-"""Settings of all tests: no model hub, no user's cache, no colours, no spinning threads."""
+"""Settings of all tests: no hub, no reports, no user's cache, no colours, no spinning threads."""
 
 import os
 import signal
@@ -8,6 +8,7 @@ import pytest
 from support.skips import container_skip_lines
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["DVC_NO_ANALYTICS"] = "1"
 os.environ["NO_COLOR"] = "1"
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as stages have it; workers share the cores
 os.environ.pop("PTEFOUNDRY_CACHE", None)

@@ -1,6 +1,7 @@
 """Whether commands that documents and workflows name exist."""
 
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ _TARGET = re.compile(r"^([a-z][a-z-]*):", re.MULTILINE)
 
 
 def check_command(words: Sequence[str]) -> None:
-    """Fail unless `ptefoundry` has the command and its options.
+    """Fail unless `ptefoundry` would take these words.
 
     Args:
         words: of a command line that begins with `ptefoundry`.
@@ -23,9 +24,12 @@ def check_command(words: Sequence[str]) -> None:
     while rest and rest[0] in getattr(command, "commands", {}):
         command = command.commands[rest.pop(0)]
     assert not getattr(command, "commands", None) or rest == [], words
-    known = {option for parameter in command.params for option in parameter.opts}
-    used = {word.partition("=")[0] for word in rest if word.startswith("--")}
-    assert used <= known | {"--help"}, words
+    try:
+        command.make_context(words[0], rest)
+    except typer.TyperException as error:
+        raise AssertionError(f"{shlex.join(words)}: {error}") from error
+    except typer.Exit:
+        pass  # --help
 
 
 def make_targets(makefile: Path) -> frozenset[str]:

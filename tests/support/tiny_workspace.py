@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from ptefoundry.graph import sync_graph
@@ -32,21 +33,24 @@ smoke:
 """
 
 
+#: By name.
+_RANKS = {"red": 4, "blue": 4}
+
+
 class TinyWorkspace:
     """A workspace below `root`, made if there is none; its DVC cache may be shared with others."""
 
-    def __init__(
-        self, root: Path, cache: Path, adapters: tuple[str, ...] = ("red", "blue")
-    ) -> None:
+    def __init__(self, root: Path, cache: Path, adapters: Mapping[str, int] = _RANKS) -> None:
+        """`adapters` has the rank of each."""
         self.root = root
         if not (root / "params.yaml").exists():
             self._make(cache, adapters)
 
-    def _make(self, cache: Path, adapters: tuple[str, ...]) -> None:
+    def _make(self, cache: Path, adapters: Mapping[str, int]) -> None:
         models = self.root / "models"
         save_tiny_base(models / "base")
-        for seed, name in enumerate(adapters, start=1):
-            save_tiny_adapter(models / "base", models / name, seed=seed)
+        for seed, (name, rank) in enumerate(adapters.items(), start=1):
+            save_tiny_adapter(models / "base", models / name, seed=seed, rank=rank)
         sections = "".join(f"  {name}:\n    source: file:models/{name}\n" for name in adapters)
         (self.root / "params.yaml").write_text(_PARAMS.format(adapters=sections))
         self._initialise(cache)

@@ -51,7 +51,11 @@ def _commands(script: str) -> Iterator[list[str]]:
         lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
         lexer.whitespace_split = True
         words: list[str] = []
+        into_file = False
         for word in [*lexer, ";"]:
+            into_file, is_file = set(word) == {">"}, into_file
+            if into_file or is_file:
+                continue
             if set(word) <= set(";|&"):
                 if words:
                     yield words
@@ -93,6 +97,8 @@ def test_every_command_exists(path: Path) -> None:
         "make no-such-target",
         "ptefoundry no-such-command",
         "ptefoundry build --no-such-option",
+        "ptefoundry build no-such-argument > log",
+        "ptefoundry push --version",
         'echo "matrix=$(ptefoundry plan --no-such-option)"',
         "make lint && ptefoundry buildd",
         "curl example.org | sh",
@@ -135,6 +141,27 @@ def test_the_index_of_torch_is_a_variable_of_the_repository(path: Path) -> None:
     """No host of one is named here, and without it a plain index gives torch for CUDA."""
     variable = "PIP_EXTRA_INDEX_URL"
     assert _load(path)["env"][variable] == f"${{{{ vars.{variable} }}}}"
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_skipped_job_skips_no_other(path: Path) -> None:
+    """GitHub skips all that comes after it, at any distance, that does not say `!cancelled()`."""
+    jobs = _load(path)["jobs"]
+    for name, job in jobs.items():
+        if any("if" in jobs[other] for other in _all_needs(jobs, name)):
+            assert "!cancelled()" in job["if"], f"{path.name}: {name}"
+            for other in _needs(job):
+                assert f"needs.{other}.result == 'success'" in job["if"], f"{path.name}: {name}"
+
+
+def _all_needs(jobs: dict[str, Any], name: str) -> set[str]:
+    direct = _needs(jobs[name])
+    return direct.union(*(_all_needs(jobs, other) for other in direct))
+
+
+def _needs(job: dict[str, Any]) -> set[str]:
+    needs = job.get("needs", [])
+    return {needs} if isinstance(needs, str) else set(needs)
 
 
 def test_secrets_are_behind_an_environment() -> None:

@@ -13,9 +13,10 @@ from support.tiny_workspace import TinyWorkspace
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Iterator[Clones]:
-    """Three adapters. What compiles for long is there; links, answers and proofs are not."""
+    """Three adapters of two templates. What compiles for long is there already."""
     folder = tmp_path_factory.mktemp("fan-out")
-    origin = TinyWorkspace(folder / "origin", shared_cache, adapters=("red", "blue", "green"))
+    ranks = {"red": 4, "blue": 8, "green": 8}
+    origin = TinyWorkspace(folder / "origin", shared_cache, adapters=ranks)
     with cloned(origin, folder) as found:
         seeding = Machine(origin.root, origin.environment | found.variables)
         seeding.run("build", "--only", "build-runner", "--only", "compile@xnnpack", "--push")
@@ -26,6 +27,10 @@ def _smoked(stages: set[str]) -> set[str]:
     return {name for name in stages if name.startswith("smoke")}
 
 
+def _plan(machine: Machine) -> str:
+    return machine.run("plan", "--pull", "--github-matrix").output
+
+
 def test_legs_at_once_make_what_one_machine_makes(release: Clones) -> None:
     alone = release.clone("alone")
     alone.run("build", "--pull")
@@ -33,7 +38,7 @@ def test_legs_at_once_make_what_one_machine_makes(release: Clones) -> None:
     refused = release.clone("early").run("build", "--pull", "--assemble", code=5)
     assert "--assemble: expected this stage's outputs in the cache" in refused.errors
 
-    matrix = json.loads(release.clone("planner").run("plan", "--github-matrix", "--batch=2").output)
+    matrix = json.loads(_plan(release.clone("planner")))
     legs = matrix["include"]
     assert [leg["arguments"] for leg in legs] == [
         "--backend xnnpack --adapter base --adapter red",
@@ -52,6 +57,9 @@ def test_legs_at_once_make_what_one_machine_makes(release: Clones) -> None:
     assert assembler.run("build", "--pull", "--assemble", "--json").ran == {"bundle"}
     assert "manifest.json" in assembler.files()
     assert assembler.files() == alone.files()
+
+    # The same release again needs no machine but the one that assembles.
+    assert _plan(release.clone("planner-again")) == '{"include":[]}\n'
 
     # What a Mac takes of it to compare the answers of a Core ML program (release.yml).
     device = release.clone("device")

@@ -78,7 +78,7 @@ def interrupted(
     tmp_path_factory: pytest.TempPathFactory, engine: Engine, recipe: Recipe, image: Image
 ) -> Interrupted:
     folder = tmp_path_factory.mktemp("container-build")
-    workspace = TinyWorkspace(folder / "workspace", folder / "dvc-cache", adapters=("red",))
+    workspace = TinyWorkspace(folder / "workspace", folder / "dvc-cache", adapters={"red": 4})
     build = _start_build(workspace)
     said = _read_until(build, "convert-base")
     # As a terminal does it, to all processes of the command.

@@ -1,6 +1,7 @@
 """Programs as they are built for Apple's devices, read back here."""
 
 import dataclasses
+import gc
 import json
 import os
 import subprocess
@@ -47,10 +48,33 @@ def models(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def built(models, tmp_path_factory):
+def held():
+    """Bytes of all tensors in memory after each method of `built`."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def built(models, held, tmp_path_factory):
     base, adapters = models
     into = tmp_path_factory.mktemp("built") / "coreml"
-    return into, build_program(base, adapters, CoremlParams(**OPTIONS), into)
+
+    def lower(*arguments):
+        lowered = lower_method(*arguments)
+        held.append(_tensor_bytes())
+        return lowered
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(program, "lower_method", lower)
+        return into, build_program(base, adapters, CoremlParams(**OPTIONS), into)
+
+
+def _tensor_bytes():
+    import torch
+
+    gc.collect()
+    tensors = [one for one in gc.get_objects() if type(one) in (torch.Tensor, torch.nn.Parameter)]
+    stored = (one.untyped_storage() for one in tensors if one.device.type == "cpu")
+    return sum({one.data_ptr(): one.nbytes() for one in stored}.values())
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +108,13 @@ def test_an_adapter_uses_its_matrices_and_nothing_else(built):
     )
     assert sorted(path.name for path in into.iterdir()) == [PROGRAM_FILE, SHARING_FILE]
     assert sorted(path.name for path in into.parent.iterdir()) == ["coreml"]
+
+
+def test_memory_does_not_grow_with_the_methods(built, held):
+    """The last has an adapter of half the rank of the one before, and each the same base."""
+    first, second, last = held
+    assert second - first < _matrix_bytes(8) * 1.1
+    assert last - second < _matrix_bytes(4) * 1.1
 
 
 def test_a_program_says_what_it_has(built):
