@@ -24,6 +24,8 @@ def build_environment(image: Image) -> Mapping[str, str]:
     return {
         "HOME": "/tmp",  # noqa: S108  the container's own
         "PYTHONPATH": str(CODE_FOLDER),
+        # Not from the workspace, which may have a folder of that name as our own repository does.
+        "PYTHONSAFEPATH": "1",
         "DVC_NO_ANALYTICS": "1",
         PROGRESS_VARIABLE: "lines",
         IMAGE_VARIABLE: image.digest,

@@ -79,6 +79,9 @@ def interrupted(
 ) -> Interrupted:
     folder = tmp_path_factory.mktemp("container-build")
     workspace = TinyWorkspace(folder / "workspace", folder / "dvc-cache", adapters={"red": 4})
+    # As in a clone of this project: what runs in the container is not that.
+    (workspace.root / "ptefoundry").mkdir()
+    (workspace.root / "ptefoundry" / "__init__.py").touch()
     build = _start_build(workspace)
     said = _read_until(build, "convert-base")
     # As a terminal does it, to all processes of the command.
