@@ -27,6 +27,7 @@ from .shared_runs import (
     run_key,
     runs_by_key,
     sorted_stages,
+    take_present_inputs,
     with_files,
 )
 from .shared_store import LISTING, OBJECTS, RUNS, DamagedError, Wanted, object_name, open_store
@@ -154,7 +155,7 @@ class _Restorer:
 
     def _bring_noted_run(self, stage: Any) -> bool:
         """Find a run in the run cache, here or in the store, whose outputs can all be had."""
-        stage.save_deps()
+        take_present_inputs(stage)
         key = run_key(stage)
         if key is None:
             return False

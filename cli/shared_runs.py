@@ -44,6 +44,18 @@ def recorded_run(stage: Any) -> Entry | None:
     return entry
 
 
+def take_present_inputs(stage: Any) -> None:
+    """Let a stage be of the inputs that it has now, of which nothing came yet.
+
+    As long as it has outputs on record, DVC takes them for what comes of its inputs.
+    """
+    from dvc_data.hashfile.hash_info import HashInfo
+
+    stage.save_deps()
+    for out in stage.outs:
+        out.hash_info = HashInfo()
+
+
 def run_key(stage: Any) -> str | None:
     """The key of runs with a stage's present inputs; None where DVC keeps no runs of it."""
     from dvc.stage.cache import _can_hash, _get_stage_hash

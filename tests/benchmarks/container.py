@@ -64,7 +64,8 @@ def _image(engine: Engine, cache: Path) -> str:
         ["image, MiB", f"{built['Size'] / MIB:.0f}"],
         ["building it, s", f"{seconds:.0f}"],
         ["building it again without its layers, s", f"{again:.0f}"],
-        ["the same content digest", "yes" if image.digest == other.digest else "**no**"],
+        ["digest of its content", image.digest],
+        ["the same again", "yes" if image.digest == other.digest else "**no**"],
     ]
     return table("The image of builds", ["", ""], rows)
 

@@ -126,6 +126,31 @@ def test_the_foundation_is_on_disk_once(
     assert whole.once < 0.6 * whole.naive
 
 
+def test_what_was_built_here_before_is_not_taken_for_what_another_built(
+    clones: Clones, damaged: str
+) -> None:
+    """Both had built the same, and then got the same other adapter; one has given its build."""
+    here, elsewhere = (clones.clone(f"{damaged}-{name}", damaged) for name in ("here", "there"))
+    only = ("--only", "convert-adapter@red", "--json")
+    for machine in (here, elsewhere):
+        assert not machine.run("build", "--pull", *only).ran
+    before = _converted(here)
+    for machine in (here, elsewhere):
+        config = machine.root / "models" / "red" / "adapter_config.json"
+        config.write_text(config.read_text().replace('"lora_alpha": 8', '"lora_alpha": 32'))
+    chain = {"fetch-adapter@red", "convert-adapter@red"}
+    assert elsewhere.run("build", "--push", *only).ran == chain
+    done = here.run("build", "--pull", *only)
+    assert {name for name, result in done.results.items() if result == "cached"} == chain
+    assert not done.ran
+    assert _converted(here) == _converted(elsewhere) != before
+
+
+def _converted(machine: Machine) -> dict[str, bytes]:
+    folder = machine.root / "artifacts" / "adapters" / "canonical" / "red"
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 def test_with_the_record_of_a_build_only_what_is_lost_is_built(
     clones: Clones, first: Machine, damaged: str
 ) -> None:
