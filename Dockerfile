@@ -69,5 +69,7 @@ RUN --mount=type=bind,source=wheelhouse/locked,target=/mnt \
     rm -r /tmp/* /root/.[!bp]* 2> /dev/null || true; \
     find /opt /root /tmp /usr/lib -newermt "@${SOURCE_DATE_EPOCH}" \
       -exec touch --no-dereference --date="@${SOURCE_DATE_EPOCH}" {} +
+# Podman takes folders away that something was mounted to.
+RUN mkdir -p /mnt /media; touch --date="@${SOURCE_DATE_EPOCH}" /mnt /media
 # Builds run as whoever calls them; who runs the image by hand is not root either.
 USER 1000:1000

@@ -68,6 +68,19 @@ def test_building_twice_gives_the_same_content(
         engine.api.remove_image(image.id, force=True)
 
 
+def test_podman_builds_the_same_content(
+    engine: Engine, podman: Engine, podman_base: str, small: Recipe, tmp_path: Path
+) -> None:
+    other = Recipe(base=podman_base, wheelhouse=small.wheelhouse)
+    built = {
+        engine: build_image(engine, small, tmp_path / "docker", lambda _line: None),
+        podman: build_image(podman, other, tmp_path / "podman", lambda _line: None),
+    }
+    assert len({image.digest for image in built.values()}) == 1
+    for builder, image in built.items():
+        builder.api.remove_image(image.id, force=True)
+
+
 @pytest.fixture
 def registry(own: OwnEngine | None, tmp_path: Path) -> Iterator[str]:
     """Address of a registry beside the engine that wants a password."""
