@@ -92,7 +92,7 @@ def build_workspace(workspace: Workspace, request: BuildRequest) -> Outcome:
         # For all stages, wherever they run.
         os.environ[ASSEMBLE_VARIABLE] = "1"
     failure = None
-    display = (LiveDisplay if request.live else PlainDisplay)(workspace.root)
+    display = _make_display(workspace.root, live=request.live)
     with build_place(
         workspace.root, params, container=request.container, image=request.image
     ) as place:
@@ -118,18 +118,22 @@ def build_workspace(workspace: Workspace, request: BuildRequest) -> Outcome:
     )
 
 
-def restore_workspace(workspace: Workspace, place: BuildPlace) -> None:
-    """Take from the shared cache all that a build there would; nothing is run.
+def restore_workspace(workspace: Workspace, place: BuildPlace, *, live: bool) -> None:
+    """Take from the shared cache all that a build there would; nothing is run or removed.
 
     Raises:
         ConfigError: params.yaml is wrong, or there is no shared cache.
         StoreError: it cannot be read.
         DiskFullError: there is no room for what it has.
     """
-    display = PlainDisplay(workspace.root)
-    _prepare(workspace, place, locked=False, everything=True)
+    display = _make_display(workspace.root, live=live)
+    _prepare(workspace, place, locked=False, everything=False)
     with display.open():
         restore_stages(workspace.root, (), display)
+
+
+def _make_display(root: Path, *, live: bool) -> PlainDisplay:
+    return LiveDisplay(root) if live else PlainDisplay(root)
 
 
 def _take_templates(

@@ -8,7 +8,7 @@ import typer
 
 from ptefoundry.report import format_size
 
-from .output import JsonOption, print_json
+from .output import JsonOption, is_interactive, print_json
 
 if TYPE_CHECKING:
     from .planning import Plan
@@ -60,7 +60,7 @@ def plan(
     in_container = container or image is not None
     with build_place(workspace.root, params, container=in_container, image=image) as place:
         if pull:
-            restore_workspace(workspace, place)
+            restore_workspace(workspace, place, live=is_interactive())
         planned = plan_build(workspace, place.toolchain())
     if github_matrix:
         legs = plan_legs(params, planned, batch=batch)

@@ -31,9 +31,6 @@ smoke:
     - Ünïcödé 🙂
   tokens: 8
 """
-
-
-#: By name.
 _RANKS = {"red": 4, "blue": 4}
 
 
