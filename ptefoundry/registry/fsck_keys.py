@@ -35,6 +35,8 @@ class Inventory:
     """Bytes of each blob by the 32 bytes of its digest: there may be very many."""
     refs: list[str] = field(default_factory=list)
     """Keys of versions."""
+    yanks: list[str] = field(default_factory=list)
+    """Keys of notes that versions are yanked."""
     channels: dict[tuple[str, str], list[int]] = field(default_factory=dict)
     """Numbers of the records of each name and channel."""
     subjects: set[str] = field(default_factory=set)
@@ -79,8 +81,7 @@ def _sort_in(found: Inventory, key: str, size: int) -> bool:
         if number := match.groupdict().get("number"):
             numbers.append(int(number))
     elif _NAMED.fullmatch(key):
-        if key.startswith(REFS):
-            found.refs.append(key)
+        {REFS: found.refs, YANKS: found.yanks, LEASES: []}[key[: key.index("/") + 1]].append(key)
     else:
         return _TEMPLATE.fullmatch(key) is not None
     return True

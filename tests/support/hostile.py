@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from ptefoundry.digest import canonical_json
-from ptefoundry.errors import RegistryError, StoreError, TrustError
+from ptefoundry.errors import RegistryError, TrustError
 from ptefoundry.registry.chunks import CHUNK_SIZE, ChunkList, parse_chunk_list
 from ptefoundry.registry.content import read_blob
 from ptefoundry.registry.leases import LEASES, list_leases
@@ -126,12 +126,7 @@ def _stored(key: str, read: Callable[[Store], Any]) -> Callable[[bytes], Any]:
     def target(data: bytes) -> Any:
         store = MemoryStore()
         store.create(key, data)
-        try:
-            return read(store)
-        except StoreError as error:
-            if "expected at most" not in str(error):
-                raise
-            raise RegistryError(str(error)) from error
+        return read(store)
 
     return target
 
