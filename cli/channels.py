@@ -106,10 +106,11 @@ def log(
 ) -> None:
     """Show who moved which channel when and why, the newest first; all of them or one.
 
-    Records that the trust policy does not accept are marked.
+    Records that the trust policy does not accept are marked, and versions that were yanked.
     """
     from ptefoundry.registry.channels import list_channels
     from ptefoundry.registry.names import parse_reference
+    from ptefoundry.registry.yanks import find_yank
 
     address, given = split_arguments(arguments, "a name or name:channel", optional=True)
     access = open_access(address, endpoint_url, trust=trust)
@@ -131,8 +132,19 @@ def log(
             f"{access.registry.url}: found no history of {what}; `ptefoundry promote` begins one"
         )
     steps.sort(key=lambda step: (step[0].time, step[0].number), reverse=True)
+    yanked = {
+        named: find_yank(access.store, *named)
+        for named in {(record.name, record.version) for record, _ in steps}
+    }
+    reasons = {named: found.reason for named, found in yanked.items() if found is not None}
     if as_json:
-        print_json([_describe(record) | {"refusal": refusal} for record, refusal in steps])
+        print_json(
+            [
+                _describe(record)
+                | {"refusal": refusal, "yanked": reasons.get((record.name, record.version))}
+                for record, refusal in steps
+            ]
+        )
         return
     print_table(
         ("time", "channel", "> number", "action", "version", "by", "reason", "remarks"),
@@ -145,11 +157,16 @@ def log(
                 record.version,
                 record.by,
                 record.reason,
-                "not accepted by the trust policy" if refusal is not None else "",
+                _remarks(refusal, reasons.get((record.name, record.version))),
             )
             for record, refusal in steps
         ),
     )
+
+
+def _remarks(refusal: str | None, yanked: str | None) -> str:
+    remarks = ["not accepted by the trust policy"] if refusal is not None else []
+    return "; ".join([*remarks, f"yanked: {yanked}"] if yanked is not None else remarks)
 
 
 def make_move(reason: str, valid: str | None, adopt: int | None) -> "Move":

@@ -89,6 +89,7 @@ def follow_push(store: Store, channel: Channel, version: str, move: Move) -> Cha
         and (newest.record.expires, valid_s) == (None, None)
         and is_signed_by(newest, channel.signers)
     ):
+        check_usable(store, channel.name, version)
         channel.point_to(newest)
         return newest.record
     return _move(store, channel, version, move, action="push")
