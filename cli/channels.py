@@ -5,16 +5,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ptefoundry.errors import ConfigError
+from ptefoundry.errors import ConfigError, RegistryError
 
 from .actor import actor
 from .durations import parse_duration
 from .output import JsonOption, print_json, print_note, print_table
-from .registry_access import EndpointOption, KeyOption, TrustOption, open_access
+from .registry_access import Access, EndpointOption, KeyOption, TrustOption, open_access
 from .registry_arguments import NameArguments, split_arguments
 
 if TYPE_CHECKING:
     from ptefoundry.registry.moves import Move
+    from ptefoundry.registry.names import Reference
     from ptefoundry.registry.trust.channel_envelope import ChannelRecord
 
 ReasonOption = Annotated[str, typer.Option(help="Why, for the channel's history.")]
@@ -108,7 +109,6 @@ def log(
 
     Records that the trust policy does not accept are marked, and versions that were yanked.
     """
-    from ptefoundry.registry.channels import list_channels
     from ptefoundry.registry.names import parse_reference
     from ptefoundry.registry.yanks import find_yank
 
@@ -120,7 +120,7 @@ def log(
     if reference is not None and reference.channel is not None:
         channels = [reference]
     else:
-        channels = list_channels(access.store, reference.name if reference else None)
+        channels = _all_channels(access, reference.name if reference else None)
     steps = [
         (stored.record, opened.refusal(stored))
         for opened in map(access.channel, channels)
@@ -162,6 +162,25 @@ def log(
             for record, refusal in steps
         ),
     )
+
+
+def _all_channels(access: Access, name: str | None) -> "list[Reference]":
+    """Channels of a name or of all names.
+
+    Raises:
+        RegistryError: the registry cannot be listed and does not say which there are.
+    """
+    from ptefoundry.registry.channel_list import find_channels
+    from ptefoundry.registry.names import CHANNEL_LIST_KEY
+
+    channels = find_channels(access.store, name)
+    if channels is None:
+        raise RegistryError(
+            f"{access.registry.url}{CHANNEL_LIST_KEY}: expected it to say which channels there "
+            "are, found none; name one (name:channel), or have `ptefoundry fsck --repair` list "
+            "them, by whoever may write to the registry"
+        )
+    return channels
 
 
 def _remarks(refusal: str | None, yanked: str | None) -> str:

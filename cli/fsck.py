@@ -22,7 +22,10 @@ def fsck(
     ] = False,
     repair: Annotated[
         bool,
-        typer.Option("--repair", help="Write index.json anew and move channels' pointers on."),
+        typer.Option(
+            "--repair",
+            help="Write index.json and channels.json anew and move channels' pointers on.",
+        ),
     ] = False,
     trust: TrustOption = None,
     endpoint_url: EndpointOption = None,

@@ -27,7 +27,7 @@ def ls(
     as_json: JsonOption = False,
 ) -> None:
     """List the versions of a registry, or of one name in it, and the channels that name them."""
-    from ptefoundry.registry.names import check_name
+    from ptefoundry.registry.names import CHANNEL_LIST_KEY, check_name
     from ptefoundry.registry.overview import list_versions
 
     address, given = split_arguments(arguments, "a name", optional=True)
@@ -37,6 +37,11 @@ def ls(
     if not rows:
         of = f" of {name}" if name is not None else ""
         print_note(f"{access.registry.url}: found no versions{of}; `ptefoundry push` makes one")
+    if any(row.channels is None for row in rows):
+        print_note(
+            f"{access.registry.url}: found no {CHANNEL_LIST_KEY}, so nobody can say which channels "
+            "there are; whoever may write there lists them with `ptefoundry fsck --repair`"
+        )
     if as_json:
         print_json([row.to_dict() for row in rows])
         return
@@ -166,12 +171,12 @@ def _contents(access: Access, text: str) -> "list[VariantContent]":
 
 def _version_row(row: "VersionRow") -> tuple[str, ...]:
     remarks = [f"yanked: {row.yanked}"] if row.yanked is not None else []
-    remarks += [f"{channel}: not accepted by the trust policy" for channel in row.refused]
+    remarks += [f"{channel}: not accepted by the trust policy" for channel in row.refused or ()]
     if row.ref.removed is not None:
         remarks.append(f"removed on {row.ref.removed}")
     return (
         str(row.ref),
-        ", ".join(row.channels),
+        "?" if row.channels is None else ", ".join(row.channels),
         row.ref.time,
         row.ref.by,
         row.ref.digest.removeprefix("sha256:")[:16],

@@ -5,13 +5,15 @@ from collections.abc import Callable, Sequence
 
 from ptefoundry.errors import ConfigError, RegistryError
 from ptefoundry.registry.catalog import read_catalog, rebuild_catalog
+from ptefoundry.registry.channel_list import rebuild_channel_list
 from ptefoundry.registry.documents import Clock
 from ptefoundry.registry.findings import MIRROR, Finding, Kind, Report
-from ptefoundry.registry.fsck_channels import check_channels
+from ptefoundry.registry.fsck_channels import check_channels, compare_list
 from ptefoundry.registry.fsck_content import check_compressed, find_altered, is_intact
 from ptefoundry.registry.fsck_keys import Inventory, take_inventory
 from ptefoundry.registry.fsck_trust import check_trust
 from ptefoundry.registry.names import (
+    CHANNEL_LIST_KEY,
     CONFIG_KEY,
     INDEX_KEY,
     LAYOUT_KEY,
@@ -55,8 +57,8 @@ def check_registry(
     Args:
         store: the registry's.
         deep: read all blobs and compare them with their digests; else only their sizes.
-        repair: write index.json anew and move pointers on where they are wrong. Nothing
-            else is changed, and nothing is deleted.
+        repair: write index.json and channels.json anew and move pointers on where they are
+            wrong. Nothing else is changed, and nothing is deleted.
         policy: who must have signed versions and channels; None: that is not looked at.
         clock: seconds since 1970.
 
@@ -83,6 +85,7 @@ class _Check:
         self._check_yanks(inventory)
         used = self._check_content(refs, inventory)
         self._check_catalog(refs)
+        self._check_channel_list(inventory)
         self._check_tombstones(inventory, used)
         known = {(ref.name, ref.version): ref for ref in refs}
         found = check_channels(self.store, inventory.channels, known, repair=self.repair)
@@ -180,6 +183,12 @@ class _Check:
             wrong = sorted(dict(expected.items() ^ listed.items()))
             problem = f"expected exactly the versions, found differences in {', '.join(wrong[:5])}"
         self._add_derived(INDEX_KEY, problem, rebuild_catalog)
+
+    def _check_channel_list(self, inventory: Inventory) -> None:
+        problem = compare_list(self.store, inventory.channels)
+        if problem is not None:
+            is_old = CHANNEL_LIST_KEY not in inventory.top
+            self._add_derived(CHANNEL_LIST_KEY, problem, rebuild_channel_list, harmless=is_old)
 
     def _add_derived(
         self, key: str, problem: str, rebuild: Callable[[Store], None], *, harmless: bool = False

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from ptefoundry.registry.names import (
     BLOBS,
+    CHANNEL_LIST_KEY,
     CHANNELS,
     COMPRESSED,
     CONDEMNED,
@@ -19,7 +20,7 @@ from ptefoundry.registry.names import (
 )
 from ptefoundry.registry.store.interface import Store
 
-_TOP = frozenset({LAYOUT_KEY, INDEX_KEY, CONFIG_KEY})
+_TOP = frozenset({LAYOUT_KEY, INDEX_KEY, CONFIG_KEY, CHANNEL_LIST_KEY})
 _HEX = re.compile(r"[0-9a-f]{64}")
 _RECORD = re.compile(rf"{CHANNELS}(?P<label>[^/]+/[^/]+)/(?P<number>[0-9]{{8}})\.json")
 _POINTER = re.compile(rf"{CHANNELS}(?P<label>[^/]+/[^/]+)\.json")

@@ -17,6 +17,7 @@ from ptefoundry.registry.fsck_content import _hash_blob, find_altered
 from ptefoundry.registry.gc import collect
 from ptefoundry.registry.names import (
     BLOBS,
+    CHANNEL_LIST_KEY,
     INDEX_KEY,
     REFS,
     blob_key,
@@ -147,6 +148,19 @@ def test_a_pointer_that_was_left_behind_is_moved_on(store: MemoryStore) -> None:
     assert check_registry(store).findings == []
 
 
+def test_the_list_of_channels_is_compared_and_written_anew(store: MemoryStore) -> None:
+    before, _ = store.read(CHANNEL_LIST_KEY, limit=1 << 20)
+    overwrite(store, CHANNEL_LIST_KEY, before.replace(b'"beta"', b'"nightly"'))
+    finding = only(check_registry(store))
+    assert (finding.kind, finding.harmless) == ("catalog", False)
+    assert f"{NAME}:beta, {NAME}:nightly" in finding.problem
+    assert check_registry(store, repair=True).is_sound
+    assert store.read(CHANNEL_LIST_KEY, limit=1 << 20)[0] == before
+    overwrite(store, CHANNEL_LIST_KEY, b"nonsense")
+    assert check_registry(store, repair=True).is_sound
+    assert store.read(CHANNEL_LIST_KEY, limit=1 << 20)[0] == before
+
+
 def test_a_catalog_that_cannot_be_written_anew_is_said(store: MemoryStore) -> None:
     overwrite(store, INDEX_KEY, b" " * (DOCUMENT_LIMIT + 1))
     overwrite(store, ref_key(NAME, "1.0.0"), b"{")
@@ -185,6 +199,7 @@ GROWN = {
     "channel": (1 << 20, lambda _: channel_key(NAME, "stable"), "malformed"),
     "yank": (1 << 20, lambda _: yank_key(NAME, "1.1.0"), "malformed"),
     "catalog": (8 << 20, lambda _: INDEX_KEY, "catalog"),
+    "channel list": (1 << 20, lambda _: CHANNEL_LIST_KEY, "catalog"),
 }
 
 
