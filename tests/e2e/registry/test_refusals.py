@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ptefoundry import retry, s3
-from ptefoundry.registry.names import CHANNEL_LIST_KEY
+from ptefoundry.registry.names import CHANNEL_LIST_KEY, blob_key, ref_key
 from support.golden_registry import GOLDEN, PUBLIC_KEY
 from support.packed import BUNDLE
 from support.seaweedfs import S3Server
@@ -97,6 +97,18 @@ def test_a_store_that_is_down_is_said(
     monkeypatch.setattr(retry, "RETRY_DELAYS_S", (0.0,))
     down = S3Server("http://127.0.0.1:1").environment()
     assert quick_shell.refuse("ls", url, code=4, **down).startswith(said)
+
+
+def test_a_document_that_grew_ends_no_fsck(shell: Shell, golden: Path) -> None:
+    for version in ("1.0.0", "1.1.0"):
+        digest = json.loads((golden / ref_key("tiny", version)).read_bytes())["digest"]
+        with (golden / blob_key(digest)).open("ab") as index:
+            index.write(b" ")
+    said = shell.run("fsck", f"file:{golden}", code=6)
+    assert said.count(": size: expected") == 2
+    assert "in no version that could be read" in said
+    refused = shell.refuse("pull", f"file:{golden}", "tiny:stable", "--to", "app", code=3)
+    assert "found more; it was altered" in refused
 
 
 def test_over_http_a_registry_is_read_and_not_written(shell: Shell) -> None:
