@@ -62,13 +62,10 @@ def _show(report: "Report") -> None:
     )
     if report.unreferenced:
         # What a damaged document refers to is not garbage.
-        where = (
-            "version; `ptefoundry gc` collects them"
-            if report.is_sound
-            else "version that could be read"
-        )
+        remark = "; `ptefoundry gc` collects them" if report.is_sound else " that could be read"
         print(
-            f"{report.unreferenced:,} blobs of {report.unreferenced_bytes:,} bytes are in no {where}"
+            f"{report.unreferenced:,} blobs of {report.unreferenced_bytes:,} bytes are in no "
+            f"version{remark}"
         )
 
 
