@@ -74,7 +74,7 @@ class Usage:
     cpu_s: float
     """Seconds of all processors."""
     rss: int
-    """Peak, bytes; 9 MiB for what has less."""
+    """Peak, bytes; at least 8 MiB."""
 
 
 def timed(command: Sequence[str | Path]) -> tuple[float, int]:

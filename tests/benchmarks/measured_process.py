@@ -1,7 +1,7 @@
 """Runs a command and prints what it took: seconds, seconds of all processors, peak RSS in bytes.
 
 A small process between a benchmark and what it measures: Linux counts as a program's peak also
-what the process that started it had, which of a benchmark is a hundred MiB, of this one nine.
+what the process that started it had, of a benchmark often hundreds of MiB, of this one eight.
 """
 
 import os
