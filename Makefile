@@ -69,7 +69,7 @@ adapters: setup-build  ## train the demo adapters again and evaluate them (about
 .PHONY: benchmarks
 benchmarks: setup-build system-packages  ## measure and print docs/benchmarks.md's tables
 	@python tests/benchmarks/demo_bundle.py
-	@python tests/benchmarks/linking.py
+	@python tests/benchmarks/linking.py --full
 	@python tests/benchmarks/speed.py
 	@python tests/benchmarks/compiling.py
 	@python tests/benchmarks/quality.py

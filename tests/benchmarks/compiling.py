@@ -23,7 +23,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from measure import MIB, machine, table, timed
+from measure import MIB, begin, show, table, timed
 
 import ptefoundry
 from ptefoundry.adapter.canonical import INFO_FILE, TENSORS_FILE, load_adapter
@@ -71,12 +71,12 @@ def main() -> None:
         STEPS[arguments.step](arguments.folder)
         return
     layers = arguments.layers or load_config(BASE / "config.json").n_layers
-    print(machine(Path.cwd()))
+    begin()
     with tempfile.TemporaryDirectory(dir="artifacts") as name:
         folder = Path(name)
         _prepare(folder, ADAPTERS / arguments.adapter, layers)
-        print(_times(folder, f"{arguments.adapter}, {layers} layers"))
-        print(_results(folder))
+        show(_times(folder, f"{arguments.adapter}, {layers} layers"))
+        show(_results(folder))
 
 
 def _times(folder: Path, what: str) -> str:

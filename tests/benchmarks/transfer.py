@@ -30,7 +30,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from measure import MIB, Usage, measured, table
+from measure import MIB, Usage, begin, measured, show, table
 from transfer_bundle import NAME, PROGRAM, make_bundle
 from transfer_client import CONTENTS
 
@@ -69,6 +69,7 @@ def main() -> None:
     parser.add_argument("--s5cmd", type=Path, help="the program; without it there is no such row")
     parser.add_argument("--folder", type=Path, help="for the files and the server's data")
     arguments = parser.parse_args()
+    begin()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
         loads = [
@@ -88,7 +89,7 @@ def main() -> None:
             s3.connect().create_bucket(Bucket=BUCKET)
             for load in loads:
                 if load.paths:
-                    print(_measure(load, arguments.rounds, arguments.s5cmd, folder / "pulled"))
+                    show(_measure(load, arguments.rounds, arguments.s5cmd, folder / "pulled"))
 
 
 def _make(folder: Path, title: str, sizes: Sequence[int]) -> Load:
