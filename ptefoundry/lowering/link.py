@@ -15,7 +15,7 @@ are those of a full export, but for the numbers of norms of a base that are equa
 from collections.abc import Mapping
 from pathlib import Path
 
-from ptefoundry.adapter.canonical import TENSORS_FILE, CanonicalAdapter
+from ptefoundry.adapter.canonical import CanonicalAdapter
 from ptefoundry.digest import hash_bytes
 from ptefoundry.errors import AdapterError, ArtifactError, VerificationError
 from ptefoundry.files import atomic_writer
@@ -68,7 +68,7 @@ class Linker:
         """
         self._check_signature(adapter, pad=pad)
         if adapter is not None:
-            with open_tensors(adapter.folder / TENSORS_FILE, AdapterError) as tensors:
+            with open_tensors(adapter.checked_file(), AdapterError) as tensors:
                 self._fill_from_adapter(tensors, adapter.modules)
         with atomic_writer(into, check=self._read_back) as file:
             file.write(self._image)

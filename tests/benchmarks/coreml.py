@@ -18,7 +18,7 @@ from pathlib import Path
 from measure import MIB, machine, table, timed
 
 import ptefoundry
-from ptefoundry.adapter.canonical import INFO_FILE, TENSORS_FILE
+from ptefoundry.adapter.canonical import TENSORS_FILE, load_adapter, save_adapter
 from ptefoundry.coreml.build import SHARING_FILE, build_program
 from ptefoundry.coreml.params import CoremlParams
 
@@ -73,7 +73,7 @@ def _build(count: int, options: str, folder: Path) -> Built:
 
 
 def _write_adapters(count: int, folder: Path) -> None:
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file, save
 
     folder.mkdir()
     sources = sorted(CANONICAL.iterdir())
@@ -82,8 +82,8 @@ def _write_adapters(count: int, folder: Path) -> None:
         into.mkdir()
         factor = 1 + 0.01 * (number // len(sources))
         tensors = {key: one * factor for key, one in load_file(source / TENSORS_FILE).items()}
-        save_file(tensors, into / TENSORS_FILE)
-        (into / INFO_FILE).write_bytes((source / INFO_FILE).read_bytes())
+        canonical = load_adapter(source)
+        save_adapter(into, save(tensors), modules=canonical.modules, source=canonical.source)
 
 
 def _table(built: list[Built]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ptefoundry.adapter.canonical import load_adapter
+from ptefoundry.digest import hash_bytes, hash_file
 from ptefoundry.errors import AdapterError, ArtifactError, CheckpointError, VerificationError
 from ptefoundry.files import write_json
 from ptefoundry.lowering.build import build_adapter, build_foundation
@@ -271,7 +272,42 @@ def test_cut_adapters_are_refused(built: Path, tmp_path: Path, size: int) -> Non
     adapter = golden.write_adapter(tmp_path / "red")
     path = adapter / "adapter.safetensors"
     path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(AdapterError, match=r"adapter\.safetensors: sha256: expected"):
+        _link(ADAPTER, built, adapter, tmp_path / "red.pte")
+    golden.seal_adapter(adapter, golden.SIGNATURE)
     with pytest.raises(AdapterError, match=r"adapter\.safetensors: expected a complete"):
+        _link(ADAPTER, built, adapter, tmp_path / "red.pte")
+
+
+@pytest.mark.parametrize("bit", [0, 6])
+@pytest.mark.parametrize("at", [9, -1])
+def test_a_flipped_bit_of_an_adapter_is_refused(
+    built: Path, tmp_path: Path, at: int, bit: int
+) -> None:
+    """In the header and in a number, which the highest bit of its exponent makes huge or NaN."""
+    adapter = golden.write_adapter(tmp_path / "red")
+    path = adapter / "adapter.safetensors"
+    data, said = bytearray(path.read_bytes()), hash_file(path)
+    data[at] ^= 1 << bit
+    path.write_bytes(data)
+    with pytest.raises(
+        AdapterError,
+        match=rf"adapter\.safetensors: sha256: expected {said} as in adapter\.json, found "
+        rf"{hash_bytes(data)}; the file is altered or cut, convert the adapter again",
+    ):
+        _link(ADAPTER, built, adapter, tmp_path / "red.pte")
+    assert not list(tmp_path.glob("*.pte"))
+
+
+def test_an_adapter_without_a_digest_is_refused(built: Path, tmp_path: Path) -> None:
+    adapter = golden.write_adapter(tmp_path / "red")
+    info = json.loads((adapter / "adapter.json").read_text())
+    del info["tensors_sha256"]
+    write_json(adapter / "adapter.json", info)
+    with pytest.raises(AdapterError, match=r"expected a converted adapter .*tensors_sha256"):
+        _link(ADAPTER, built, adapter, tmp_path / "red.pte")
+    write_json(adapter / "adapter.json", {**info, "format_version": 1})
+    with pytest.raises(AdapterError, match="format_version: expected 2, found 1; convert the"):
         _link(ADAPTER, built, adapter, tmp_path / "red.pte")
 
 
