@@ -6,8 +6,8 @@ would get the weights of the other. Numbers in keys tell an adapter's slots apar
 constants in the order in which the model computes, layer after layer. What no payload has,
 such as norms, the program asks for by name.
 
-So an altered map is found, not one that was altered together with its program: only a
-fresh compilation tells that (`ptefoundry template verify`), or who signed it.
+So an altered map is found, but not one that was altered together with its program: only
+a fresh compilation tells that (`ptefoundry template verify`).
 """
 
 from collections.abc import Iterator
