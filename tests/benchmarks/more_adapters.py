@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ptefoundry.adapter.canonical import INFO_FILE, TENSORS_FILE
+from ptefoundry.adapter.canonical import TENSORS_FILE, load_adapter, save_adapter
 
 
 def write_adapters(sources: Sequence[Path], count: int, folder: Path) -> list[Path]:
@@ -12,7 +12,7 @@ def write_adapters(sources: Sequence[Path], count: int, folder: Path) -> list[Pa
     The sources are taken in turn; each time that one comes again, all of its numbers are
     another hundredth larger.
     """
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file, save
 
     written = []
     for number in range(count):
@@ -20,7 +20,7 @@ def write_adapters(sources: Sequence[Path], count: int, folder: Path) -> list[Pa
         into.mkdir(parents=True)
         factor = 1 + 0.01 * (number // len(sources))
         tensors = {key: one * factor for key, one in load_file(source / TENSORS_FILE).items()}
-        save_file(tensors, into / TENSORS_FILE)
-        (into / INFO_FILE).write_bytes((source / INFO_FILE).read_bytes())
+        canonical = load_adapter(source)
+        save_adapter(into, save(tensors), modules=canonical.modules, source=canonical.source)
         written.append(into)
     return written
