@@ -164,7 +164,8 @@ $(STAMPS)/test: requirements-test.lock $(STAMPS)/build
 	@$(BIN)/python -m pip install $(PIP_OPTIONS) --no-deps --require-hashes -r $<
 	@touch $@
 
-# The compiler of the TypeScript client; where it cannot be had its tests are skipped by name.
+# The compiler of the TypeScript client; where it cannot be had its tests are skipped by name, or
+# fail if CI=true.
 .PHONY: setup-clients
 setup-clients:
 	@if test $(STAMPS)/clients -nt clients/typescript/package-lock.json; then exit 0; fi; \
@@ -187,8 +188,8 @@ system-packages: | $(STAMPS)/compilers
 	$$as_root apt-get update -qq && \
 	$$as_root apt-get install -y -qq --no-install-recommends $(APT_PACKAGES) > /dev/null
 
-# OCI tools that tests read registries with; without them these tests are skipped. Not part
-# of `make test`, as docker-registry comes with a service that it starts.
+# OCI tools that tests read registries with; without them these tests are skipped, or fail if
+# CI=true. Not part of `make test`, as docker-registry comes with a service that it starts.
 .PHONY: test-packages
 test-packages:  ## install the tools that some tests need, where we may
 	@missing=""; for tool in $(APT_TEST_PACKAGES); do \
@@ -198,7 +199,7 @@ test-packages:  ## install the tools that some tests need, where we may
 	elif command -v apt-get > /dev/null && $$as_root true 2> /dev/null; then \
 	  $$as_root apt-get update -qq && \
 	  $$as_root apt-get install -y -qq --no-install-recommends $$missing > /dev/null; \
-	else echo "tests of other OCI tools will be skipped; they need:$$missing"; fi
+	else echo "tests of other OCI tools will be skipped (if CI=true, fail); they need:$$missing"; fi
 
 # Container engines, which tests start themselves where none runs, and what their image is made of.
 # Not part of `make test`: without them the container tests are skipped, and its last lines say so.

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+
+from support.skips import lacking
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class SmallDisk:
 
 @contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[SmallDisk]:
-    """Make a disk of `size` bytes at an empty folder; the test is skipped where that is refused."""
+    """Make a disk of `size` bytes at an empty folder; see `_refused` for where none can be made."""
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     script = f'mount -t tmpfs -o size={size} none "$0" && echo mounted && exec sleep infinity'
     try:
@@ -54,12 +57,19 @@ def small_disk(folder: Path, size: int) -> Iterator[SmallDisk]:
             text=True,
         )
     except FileNotFoundError:
-        pytest.skip("a small disk needs util-linux's unshare")
+        _refused("a small disk needs util-linux's unshare")
     try:
         assert process.stdout is not None
         if process.stdout.readline() != "mounted\n":
-            pytest.skip(f"no disk can be mounted here: {process.communicate()[1].strip()}")
+            _refused(f"no disk can be mounted here: {process.communicate()[1].strip()}")
         yield SmallDisk(folder, process.pid)
     finally:
         process.kill()
         process.communicate()
+
+
+def _refused(reason: str) -> NoReturn:
+    """Skip; root can mount, so that in CI it is an error if it could not."""
+    if os.geteuid() == 0:
+        lacking(reason)
+    pytest.skip(reason)
