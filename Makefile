@@ -55,6 +55,17 @@ lint: setup-test  ## check style, types and the direction of imports
 	@check-jsonschema -q --builtin-schema vendor.github-actions .github/actions/*/action.yml
 	@zizmor --offline --quiet --no-progress --min-severity low .github
 
+# The same inputs in each run, as many as the time allows: what was found to be sound stays so.
+FUZZ_SECONDS ?= 30
+
+.PHONY: fuzz
+fuzz: $(STAMPS)/fuzz  ## feed altered documents to everything that reads a registry
+	@folder=$$(mktemp -d); trap "rm -rf $$folder" EXIT; mkdir -p artifacts; \
+	PYTHONHASHSEED=0 PYTHONPATH=$(abspath $(VENV)/fuzz) python tests/fuzz/registry_documents.py \
+	  $$folder/corpus -seed=1 -max_len=8192 -max_total_time=$(FUZZ_SECONDS) \
+	  -artifact_prefix=artifacts/fuzz- > $$folder/log 2>&1 || { tail -n 40 $$folder/log; exit 1; }; \
+	tail -n 1 $$folder/log
+
 .PHONY: format
 format: setup-test  ## put the code in the project's format
 	@ruff check --fix .
@@ -162,6 +173,12 @@ $(STAMPS)/build: requirements-build.lock $(STAMPS)/compilers
 $(STAMPS)/test: requirements-test.lock $(STAMPS)/build
 	@echo "installing $<"
 	@$(BIN)/python -m pip install $(PIP_OPTIONS) --no-deps --require-hashes -r $<
+	@touch $@
+
+$(STAMPS)/fuzz: tests/fuzz/requirements.txt $(STAMPS)/test
+	@echo "installing $<"
+	@$(BIN)/python -m pip install $(PIP_OPTIONS) --no-deps --require-hashes --only-binary :all: \
+	  --upgrade --target $(VENV)/fuzz -r $<
 	@touch $@
 
 # The compiler of the TypeScript client; where it cannot be had its tests are skipped by name, or

@@ -5,16 +5,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ptefoundry.errors import ConfigError
+from ptefoundry.errors import ConfigError, RegistryError
 
 from .actor import actor
 from .durations import parse_duration
 from .output import JsonOption, print_json, print_note, print_table
-from .registry_access import EndpointOption, KeyOption, TrustOption, open_access
+from .registry_access import Access, EndpointOption, KeyOption, TrustOption, open_access
 from .registry_arguments import NameArguments, split_arguments
 
 if TYPE_CHECKING:
     from ptefoundry.registry.moves import Move
+    from ptefoundry.registry.names import Reference
     from ptefoundry.registry.trust.channel_envelope import ChannelRecord
 
 ReasonOption = Annotated[str, typer.Option(help="Why, for the channel's history.")]
@@ -106,10 +107,10 @@ def log(
 ) -> None:
     """Show who moved which channel when and why, the newest first; all of them or one.
 
-    Records that the trust policy does not accept are marked.
+    Records that the trust policy does not accept are marked, and versions that were yanked.
     """
-    from ptefoundry.registry.channels import list_channels
     from ptefoundry.registry.names import parse_reference
+    from ptefoundry.registry.yanks import find_yank
 
     address, given = split_arguments(arguments, "a name or name:channel", optional=True)
     access = open_access(address, endpoint_url, trust=trust)
@@ -119,7 +120,7 @@ def log(
     if reference is not None and reference.channel is not None:
         channels = [reference]
     else:
-        channels = list_channels(access.store, reference.name if reference else None)
+        channels = _all_channels(access, reference.name if reference else None)
     steps = [
         (stored.record, opened.refusal(stored))
         for opened in map(access.channel, channels)
@@ -131,8 +132,19 @@ def log(
             f"{access.registry.url}: found no history of {what}; `ptefoundry promote` begins one"
         )
     steps.sort(key=lambda step: (step[0].time, step[0].number), reverse=True)
+    yanked = {
+        named: find_yank(access.store, *named)
+        for named in {(record.name, record.version) for record, _ in steps}
+    }
+    reasons = {named: found.reason for named, found in yanked.items() if found is not None}
     if as_json:
-        print_json([_describe(record) | {"refusal": refusal} for record, refusal in steps])
+        print_json(
+            [
+                _describe(record)
+                | {"refusal": refusal, "yanked": reasons.get((record.name, record.version))}
+                for record, refusal in steps
+            ]
+        )
         return
     print_table(
         ("time", "channel", "> number", "action", "version", "by", "reason", "remarks"),
@@ -145,11 +157,35 @@ def log(
                 record.version,
                 record.by,
                 record.reason,
-                "not accepted by the trust policy" if refusal is not None else "",
+                _remarks(refusal, reasons.get((record.name, record.version))),
             )
             for record, refusal in steps
         ),
     )
+
+
+def _all_channels(access: Access, name: str | None) -> "list[Reference]":
+    """Channels of a name or of all names.
+
+    Raises:
+        RegistryError: the registry cannot be listed and does not say which there are.
+    """
+    from ptefoundry.registry.channel_list import find_channels
+    from ptefoundry.registry.names import CHANNEL_LIST_KEY
+
+    channels = find_channels(access.store, name)
+    if channels is None:
+        raise RegistryError(
+            f"{access.registry.url}{CHANNEL_LIST_KEY}: expected it to say which channels there "
+            "are, found none; name one (name:channel), or have `ptefoundry fsck --repair` list "
+            "them, by whoever may write to the registry"
+        )
+    return channels
+
+
+def _remarks(refusal: str | None, yanked: str | None) -> str:
+    remarks = ["not accepted by the trust policy"] if refusal is not None else []
+    return "; ".join([*remarks, f"yanked: {yanked}"] if yanked is not None else remarks)
 
 
 def make_move(reason: str, valid: str | None, adopt: int | None) -> "Move":

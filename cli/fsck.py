@@ -22,7 +22,10 @@ def fsck(
     ] = False,
     repair: Annotated[
         bool,
-        typer.Option("--repair", help="Write index.json anew and move channels' pointers on."),
+        typer.Option(
+            "--repair",
+            help="Write index.json and channels.json anew and move channels' pointers on.",
+        ),
     ] = False,
     trust: TrustOption = None,
     endpoint_url: EndpointOption = None,
@@ -58,9 +61,14 @@ def _show(report: "Report") -> None:
         f"{report.bytes:,} bytes, {report.hashed:,} of them read"
     )
     if report.unreferenced:
-        print(
-            f"{report.unreferenced:,} blobs of {report.unreferenced_bytes:,} bytes are in no "
+        # What a damaged document refers to is not garbage.
+        where = (
             "version; `ptefoundry gc` collects them"
+            if report.is_sound
+            else "version that could be read"
+        )
+        print(
+            f"{report.unreferenced:,} blobs of {report.unreferenced_bytes:,} bytes are in no {where}"
         )
 
 

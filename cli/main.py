@@ -29,6 +29,7 @@ from . import (
     template,
     verify,
     versions,
+    yank,
 )
 
 INTERRUPTED = 130
@@ -80,8 +81,8 @@ app.command("pull")(pull.pull)
 app.command("promote")(channels.promote)
 app.command("rollback")(channels.rollback)
 app.command("log")(channels.log)
-app.command("yank")(versions.yank)
-app.command("unyank")(versions.unyank)
+app.command("yank")(yank.yank)
+app.command("unyank")(yank.unyank)
 app.command("gc")(gc.gc)
 app.command("fsck")(fsck.fsck)
 app.command("mirror")(mirror.mirror)

@@ -49,17 +49,17 @@ def mirror(
         cache=user_cache(),
         clock=time.time,
     )
+    if done.channels is None:
+        print_note(
+            f"{source} does not say which channels it has: name them (name:channel) to copy them"
+        )
     if as_json:
         print_json(asdict(done))
         return
     for version in done.versions:
         print(f"{version} is copied")
-    for channel, records in done.channels.items():
+    for channel, records in (done.channels or {}).items():
         print(f"{channel}: {records} records copied")
     print(
         f"{len(done.known)} versions were there; {done.bytes:,} bytes in {done.blobs:,} blobs sent"
     )
-    if not whence.store.can_list and not done.channels:
-        print_note(
-            f"{source} cannot say which channels it has: name them (name:channel) to copy them"
-        )

@@ -1,14 +1,12 @@
-"""`ptefoundry ls`, `show`, `diff`, `yank` and `unyank`: what versions there are."""
+"""`ptefoundry ls`, `show` and `diff`: what versions there are."""
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ptefoundry.errors import ConfigError, ConflictError
+from ptefoundry.errors import ConfigError
 
-from .actor import actor
 from .output import JsonOption, print_json, print_note, print_table
 from .pull import make_puller
 from .registry_access import Access, EndpointOption, TrustOption, open_access
@@ -20,11 +18,6 @@ if TYPE_CHECKING:
     from ptefoundry.registry.resolve import Resolved
     from ptefoundry.registry.version import VariantContent, VariantEntry
 
-VersionArguments = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[REGISTRY] NAME@VERSION", help="Registry, and the version."),
-]
-
 
 def ls(
     arguments: NameArguments = None,
@@ -34,7 +27,7 @@ def ls(
     as_json: JsonOption = False,
 ) -> None:
     """List the versions of a registry, or of one name in it, and the channels that name them."""
-    from ptefoundry.registry.names import check_name
+    from ptefoundry.registry.names import CHANNEL_LIST_KEY, check_name
     from ptefoundry.registry.overview import list_versions
 
     address, given = split_arguments(arguments, "a name", optional=True)
@@ -44,6 +37,11 @@ def ls(
     if not rows:
         of = f" of {name}" if name is not None else ""
         print_note(f"{access.registry.url}: found no versions{of}; `ptefoundry push` makes one")
+    if any(row.channels is None for row in rows):
+        print_note(
+            f"{access.registry.url}: found no {CHANNEL_LIST_KEY}, so nobody can say which channels "
+            "there are; whoever may write there lists them with `ptefoundry fsck --repair`"
+        )
     if as_json:
         print_json([row.to_dict() for row in rows])
         return
@@ -163,62 +161,6 @@ def diff(
         _show_difference(difference)
 
 
-def yank(
-    arguments: VersionArguments = None,
-    *,
-    reason: Annotated[str, typer.Option(help="Why nobody should use it; shown to who does.")],
-    trust: TrustOption = None,
-    endpoint_url: EndpointOption = None,
-) -> None:
-    """Note that nobody should use a version. Who names it can still pull it, with a warning."""
-    from ptefoundry.registry.documents import format_time
-    from ptefoundry.registry.yanks import Yank, channel_that_names
-    from ptefoundry.registry.yanks import yank as note
-
-    access, name, version = _open_version(arguments, endpoint_url, trust)
-    move_it = "with `ptefoundry rollback` or `promote`"
-    if (channel := channel_that_names(access.store, name, version)) is not None:
-        raise ConfigError(
-            f"{name}@{version}: expected a version that no channel names, found that "
-            f"{channel} does; move it first, {move_it}"
-        )
-    now = format_time(time.time())
-    note(access.store, Yank(name=name, version=version, reason=reason, time=now, by=actor()))
-    # Whoever moves a channel looks for yanks afterwards, so that one of the two notices.
-    if (channel := channel_that_names(access.store, name, version)) is not None:
-        raise ConflictError(
-            f"{name}@{version} is yanked, but {channel} was moved to it meanwhile; move it on, "
-            f"{move_it}"
-        )
-    print(f"{name}@{version} is yanked: {reason}")
-
-
-def unyank(
-    arguments: VersionArguments = None,
-    *,
-    trust: TrustOption = None,
-    endpoint_url: EndpointOption = None,
-) -> None:
-    """Take a yank back."""
-    from ptefoundry.registry.yanks import unyank as forget
-
-    access, name, version = _open_version(arguments, endpoint_url, trust)
-    forget(access.store, name, version)
-    print(f"{name}@{version} is not yanked")
-
-
-def _open_version(
-    arguments: list[str] | None, endpoint_url: str | None, trust: Path | None
-) -> tuple[Access, str, str]:
-    from ptefoundry.registry.names import parse_reference
-
-    address, (text,) = split_arguments(arguments, "name@version")
-    reference = parse_reference(text)
-    if reference.version is None:
-        raise ConfigError(f"expected name@version, found {text!r}")
-    return open_access(address, endpoint_url, trust=trust), reference.name, reference.version
-
-
 def _contents(access: Access, text: str) -> "list[VariantContent]":
     from ptefoundry.registry.names import parse_reference
 
@@ -229,12 +171,12 @@ def _contents(access: Access, text: str) -> "list[VariantContent]":
 
 def _version_row(row: "VersionRow") -> tuple[str, ...]:
     remarks = [f"yanked: {row.yanked}"] if row.yanked is not None else []
-    remarks += [f"{channel}: not accepted by the trust policy" for channel in row.refused]
+    remarks += [f"{channel}: not accepted by the trust policy" for channel in row.refused or ()]
     if row.ref.removed is not None:
         remarks.append(f"removed on {row.ref.removed}")
     return (
         str(row.ref),
-        ", ".join(row.channels),
+        "?" if row.channels is None else ", ".join(row.channels),
         row.ref.time,
         row.ref.by,
         row.ref.digest.removeprefix("sha256:")[:16],

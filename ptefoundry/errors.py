@@ -100,6 +100,10 @@ class RegistryError(InputError):
     """What a registry holds is malformed, contradicts itself or is not there."""
 
 
+class ObjectTooLargeError(RegistryError, StoreError):
+    """An object has more bytes than a document of its kind may have: it was altered."""
+
+
 class ConflictError(FoundryError):
     """Somebody else was first: a version has other content, a channel has moved."""
 

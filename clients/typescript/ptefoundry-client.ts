@@ -173,7 +173,7 @@ export class Client {
         if (size >= Math.min(end, limit)) break;
         throw new Error(`it ended after ${size} of ${end} bytes`);
       } catch (error) {
-        expect(++failures < TRIES, key, `gave up: ${error}`, "network");
+        expect(++failures < TRIES, key, `gave up: ${(error as Error).cause ?? error}`, "network");
         await new Promise((resolve) => setTimeout(resolve, 100 * 2 ** failures));
       }
     }

@@ -150,6 +150,7 @@ def rollback_target(records: Iterable[StoredRecord], *, present: str, where: str
     if not in_effect:
         raise RegistryError(
             f"{where}: expected a version before the present one, found none to go back to; "
-            "`ptefoundry promote` names any"
+            "`ptefoundry promote` names any, and where there is no other `ptefoundry yank "
+            f"NAME@{present} --reason ... --force` withdraws it"
         )
     return in_effect[-1]

@@ -98,6 +98,11 @@ class Channel:
         return f"{self.name}:{self.channel}"
 
     @property
+    def reference(self) -> Reference:
+        """What people write for it."""
+        return Reference(self.name, channel=self.channel)
+
+    @property
     def where(self) -> str:
         """Names it in messages."""
         return f"{self._store.url}: {self}"

@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from ptefoundry.digest import hash_bytes
-from ptefoundry.errors import ObjectMissingError, RegistryError, StoreError
+from ptefoundry.errors import (
+    ObjectMissingError,
+    ObjectTooLargeError,
+    RegistryError,
+    StoreError,
+)
 from ptefoundry.registry.names import blob_key, hex_of
 from ptefoundry.registry.oci import DOCUMENT_LIMIT, Descriptor
 from ptefoundry.registry.parallel import BLOB_THREADS, for_each
@@ -121,6 +126,11 @@ def read_blob(store: Store, descriptor: Descriptor) -> bytes:
         raise RegistryError(
             f"{store.url}{key}: expected {descriptor.digest}, found no such object; run "
             "`ptefoundry fsck`"
+        ) from error
+    except ObjectTooLargeError as error:
+        raise RegistryError(
+            f"{store.url}{key}: expected {descriptor.size} bytes of {descriptor.digest}, found "
+            "more; it was altered, or what refers to it says a wrong size: run `ptefoundry fsck`"
         ) from error
     if len(data) != descriptor.size or hash_bytes(data) != hex_of(descriptor.digest):
         raise RegistryError(

@@ -18,10 +18,10 @@ Kind = Literal[
 ]
 """malformed: no document of its kind; missing: an object that is referred to is not there;
 size, content: a blob is not what its name says; catalog: index.json is not the list of
-versions; history, pointer, channel: a channel's records have gaps, its pointer is behind,
-it names what is no version; trust: clients with this trust policy refuse a version or a
-channel; tombstone: a blob in use is noted as garbage; foreign: the
-object belongs to no registry."""
+versions, or channels.json not that of channels; history, pointer, channel: a channel's
+records have gaps, its pointer is behind, it names what is no version; trust: clients with
+this trust policy refuse a version or a channel; tombstone: a blob in use is noted as
+garbage; foreign: the object belongs to no registry."""
 
 MIRROR = (
     "copy it from a registry that has it with `ptefoundry mirror`, or give the version up with "

@@ -1,20 +1,23 @@
 """Checking a registry: everything that is there, and everything that should be."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ptefoundry.errors import ConfigError, RegistryError
 from ptefoundry.registry.catalog import read_catalog, rebuild_catalog
+from ptefoundry.registry.channel_list import rebuild_channel_list
 from ptefoundry.registry.documents import Clock
 from ptefoundry.registry.findings import MIRROR, Finding, Kind, Report
-from ptefoundry.registry.fsck_channels import check_channels
-from ptefoundry.registry.fsck_content import check_compressed, find_altered
+from ptefoundry.registry.fsck_channels import check_channels, compare_list
+from ptefoundry.registry.fsck_content import check_compressed, find_altered, is_intact
 from ptefoundry.registry.fsck_keys import Inventory, take_inventory
 from ptefoundry.registry.fsck_trust import check_trust
 from ptefoundry.registry.names import (
+    CHANNEL_LIST_KEY,
     CONFIG_KEY,
     INDEX_KEY,
     LAYOUT_KEY,
+    YANKS,
     blob_key,
     check_name,
     check_version,
@@ -27,6 +30,16 @@ from ptefoundry.registry.refs import VersionRef, find_ref
 from ptefoundry.registry.store.interface import Store
 from ptefoundry.registry.tombstones import read_tombstone
 from ptefoundry.registry.trust.policy import TrustPolicy
+from ptefoundry.registry.yanks import find_yank
+
+_ATTACH_AGAIN = (
+    "restore it from a backup, or delete it and push the bundle again, which attaches to the "
+    "version what belongs to it"
+)
+_KEEP = (
+    "keep the object; restore what refers to it from a backup, or give the version up with "
+    "`ptefoundry gc --remove NAME@VERSION` and push it under the next number"
+)
 
 
 def check_registry(
@@ -44,8 +57,8 @@ def check_registry(
     Args:
         store: the registry's.
         deep: read all blobs and compare them with their digests; else only their sizes.
-        repair: write index.json anew and move pointers on where they are wrong. Nothing
-            else is changed, and nothing is deleted.
+        repair: write index.json and channels.json anew and move pointers on where they are
+            wrong. Nothing else is changed, and nothing is deleted.
         policy: who must have signed versions and channels; None: that is not looked at.
         clock: seconds since 1970.
 
@@ -69,8 +82,10 @@ class _Check:
                 remedy = "run `ptefoundry registry init` again"
                 self._add("missing", key, "expected it, found nothing", remedy)
         refs = self._read_refs(inventory)
+        self._check_yanks(inventory)
         used = self._check_content(refs, inventory)
         self._check_catalog(refs)
+        self._check_channel_list(inventory)
         self._check_tombstones(inventory, used)
         known = {(ref.name, ref.version): ref for ref in refs}
         found = check_channels(self.store, inventory.channels, known, repair=self.repair)
@@ -94,16 +109,26 @@ class _Check:
 
         return [ref for ref in for_each(read, inventory.refs) if ref is not None]
 
+    def _check_yanks(self, inventory: Inventory) -> None:
+        for key in inventory.yanks:
+            name, _, version = key.removeprefix(YANKS).removesuffix(".json").partition("/")
+            try:
+                find_yank(self.store, check_name(name), check_version(version))
+            except (RegistryError, ConfigError) as error:
+                remedy = "delete it, and yank the version again: nobody can pull it meanwhile"
+                self._add("malformed", key, str(error), remedy)
+
     def _check_content(self, refs: Sequence[VersionRef], inventory: Inventory) -> set[bytes]:
         """Follow all references; returns digests of the blobs that are in use."""
         reported: set[str] = set()
         sizes: dict[bytes, int] = {}
         lists: dict[str, Edge] = {}
 
-        def failed(edge: Edge, error: RegistryError) -> None:
-            if edge.target.digest not in reported:
-                remedy = f"delete the object, then {MIRROR}"
-                self._add("malformed", blob_key(edge.target.digest), str(error), remedy)
+        def failed(edge: Edge, key: str, error: RegistryError) -> None:
+            if key != blob_key(edge.target.digest):
+                self._add("malformed", key, str(error), _ATTACH_AGAIN)
+            elif edge.target.digest not in reported:
+                self._add("malformed", key, str(error), f"delete the object, then {MIRROR}")
 
         roots = [root_edge(ref.digest, ref.size, owner=str(ref)) for ref in refs if not ref.removed]
         for edge in walk(self.store, roots, subjects=inventory.subjects, failed=failed):
@@ -139,7 +164,11 @@ class _Check:
             self._add("missing", key, problem, MIRROR)
         else:
             problem = f"expected {expected} bytes, as {wanted}; found {found}"
-            self._add("size", key, problem, f"delete the object, then {MIRROR}")
+            remedy = f"delete the object, then {MIRROR}"
+            if is_intact(self.store, edge.target.digest, found):
+                problem += ", which have its digest: what refers to it is wrong"
+                remedy = _KEEP
+            self._add("size", key, problem, remedy)
         return False
 
     def _check_catalog(self, refs: Sequence[VersionRef]) -> None:
@@ -153,10 +182,27 @@ class _Check:
                 return
             wrong = sorted(dict(expected.items() ^ listed.items()))
             problem = f"expected exactly the versions, found differences in {', '.join(wrong[:5])}"
+        self._add_derived(INDEX_KEY, problem, rebuild_catalog)
+
+    def _check_channel_list(self, inventory: Inventory) -> None:
+        problem = compare_list(self.store, inventory.channels)
+        if problem is not None:
+            is_old = CHANNEL_LIST_KEY not in inventory.top
+            self._add_derived(CHANNEL_LIST_KEY, problem, rebuild_channel_list, harmless=is_old)
+
+    def _add_derived(
+        self, key: str, problem: str, rebuild: Callable[[Store], None], *, harmless: bool = False
+    ) -> None:
+        """What is wrong with a document that follows from others, which is written anew."""
+        remedy, repaired = "run `ptefoundry fsck --repair`, which writes it anew", False
         if self.repair:
-            rebuild_catalog(self.store)
-        remedy = "run `ptefoundry fsck --repair`, which writes it anew from the versions"
-        self._add("catalog", INDEX_KEY, problem, remedy, repaired=self.repair)
+            try:
+                rebuild(self.store)
+                repaired = True
+            except RegistryError as error:
+                problem = f"{problem}; it cannot be written anew: {error}"
+                remedy = "see to the other faults first; if it is too large, delete it"
+        self._add("catalog", key, problem, remedy, harmless=harmless, repaired=repaired)
 
     def _check_tombstones(self, inventory: Inventory, used: set[bytes]) -> None:
         for digest in inventory.condemned:

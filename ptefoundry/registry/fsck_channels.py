@@ -1,12 +1,19 @@
 """Checking channels: histories without gaps, pointers to their end, versions that exist."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
 from ptefoundry.errors import ConfigError, RegistryError
+from ptefoundry.registry.channel_list import read_channel_list
 from ptefoundry.registry.channels import Channel, StoredRecord
 from ptefoundry.registry.findings import Finding
-from ptefoundry.registry.names import channel_key, check_channel, check_name, record_key
+from ptefoundry.registry.names import (
+    Reference,
+    channel_key,
+    check_channel,
+    check_name,
+    record_key,
+)
 from ptefoundry.registry.refs import VersionRef
 from ptefoundry.registry.store.interface import Store
 
@@ -38,6 +45,34 @@ def check_channels(
         except (RegistryError, ConfigError) as error:
             found.append(Finding(kind="malformed", key=key, problem=str(error), remedy=_RESTORE))
     return found
+
+
+def compare_list(store: Store, channels: Iterable[tuple[str, str]]) -> str | None:
+    """What is wrong with `channels.json`; None if nothing is.
+
+    Args:
+        store: the registry's.
+        channels: names and channels that were found, malformed ones too.
+    """
+    try:
+        listed = read_channel_list(store)
+    except RegistryError as error:
+        return str(error)
+    if listed is None:
+        return "expected the list of channels, found none: this registry was written before it"
+    present = {f"{name}:{channel}" for name, channel in channels}
+    unlisted = present - {str(reference) for reference in listed}
+    gone = [one for one in listed if str(one) not in present and _is_gone(store, one)]
+    wrong = sorted({*unlisted, *map(str, gone)})
+    if not wrong:
+        return None
+    return f"expected exactly the channels, found differences in {', '.join(wrong[:5])}"
+
+
+def _is_gone(store: Store, reference: Reference) -> bool:
+    """Asked once more, as the channel may have been made since the registry was listed."""
+    assert reference.channel is not None
+    return store.head(record_key(reference.name, reference.channel, 1)) is None
 
 
 def _find_gaps(name: str, channel: str, numbers: list[int]) -> list[Finding]:

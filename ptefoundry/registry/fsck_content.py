@@ -87,6 +87,14 @@ def check_compressed(
             )
 
 
+def is_intact(store: Store, digest: str, size: int) -> bool:
+    """Whether a blob of `size` bytes is that of its digest, whatever refers to it says."""
+    try:
+        return _hash_blob(store, digest, size, None) is None
+    except StoreError:
+        return False
+
+
 def _read_list(store: Store, edge: Edge) -> ChunkList:
     assert edge.chunks_of is not None
     where = f"{store.url}{blob_key(edge.target.digest)}"

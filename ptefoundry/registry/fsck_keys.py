@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from ptefoundry.registry.names import (
     BLOBS,
+    CHANNEL_LIST_KEY,
     CHANNELS,
     COMPRESSED,
     CONDEMNED,
@@ -19,7 +20,7 @@ from ptefoundry.registry.names import (
 )
 from ptefoundry.registry.store.interface import Store
 
-_TOP = frozenset({LAYOUT_KEY, INDEX_KEY, CONFIG_KEY})
+_TOP = frozenset({LAYOUT_KEY, INDEX_KEY, CONFIG_KEY, CHANNEL_LIST_KEY})
 _HEX = re.compile(r"[0-9a-f]{64}")
 _RECORD = re.compile(rf"{CHANNELS}(?P<label>[^/]+/[^/]+)/(?P<number>[0-9]{{8}})\.json")
 _POINTER = re.compile(rf"{CHANNELS}(?P<label>[^/]+/[^/]+)\.json")
@@ -35,6 +36,8 @@ class Inventory:
     """Bytes of each blob by the 32 bytes of its digest: there may be very many."""
     refs: list[str] = field(default_factory=list)
     """Keys of versions."""
+    yanks: list[str] = field(default_factory=list)
+    """Keys of notes that versions are yanked."""
     channels: dict[tuple[str, str], list[int]] = field(default_factory=dict)
     """Numbers of the records of each name and channel."""
     subjects: set[str] = field(default_factory=set)
@@ -79,8 +82,7 @@ def _sort_in(found: Inventory, key: str, size: int) -> bool:
         if number := match.groupdict().get("number"):
             numbers.append(int(number))
     elif _NAMED.fullmatch(key):
-        if key.startswith(REFS):
-            found.refs.append(key)
+        {REFS: found.refs, YANKS: found.yanks, LEASES: []}[key[: key.index("/") + 1]].append(key)
     else:
         return _TEMPLATE.fullmatch(key) is not None
     return True

@@ -138,7 +138,7 @@ def _was_removed_after(ref: VersionRef, time: float) -> bool:
 def _skip_missing(store: Store) -> Failed:
     """What is missing of a version that was given up refers to nothing."""
 
-    def failed(edge: Edge, error: RegistryError) -> None:
+    def failed(edge: Edge, _key: str, error: RegistryError) -> None:
         if store.head(blob_key(edge.target.digest)) is not None:
             raise error
 

@@ -13,7 +13,8 @@ from functools import partial
 from ptefoundry.errors import ObjectExistsError, ObjectMissingError, RegistryError
 from ptefoundry.registry.cache import BlobCache
 from ptefoundry.registry.catalog import add_to_catalog, read_catalog
-from ptefoundry.registry.channels import Channel, list_channels
+from ptefoundry.registry.channel_list import find_channels
+from ptefoundry.registry.channels import Channel
 from ptefoundry.registry.compressed import compress_documents
 from ptefoundry.registry.documents import DOCUMENT_LIMIT, Clock
 from ptefoundry.registry.leases import held_lease
@@ -44,8 +45,8 @@ class Mirrored:
     """Those that the target did not have."""
     known: tuple[str, ...]
     """Those that it had."""
-    channels: dict[str, int]
-    """Records that were added to each channel."""
+    channels: dict[str, int] | None
+    """Records that were added to each channel; None if the source cannot say which it has."""
     blobs: int
     bytes: int
 
@@ -65,8 +66,7 @@ def mirror(
         source: where from; it is only read.
         target: the other registry's store.
         wanted: names (all of their versions and channels), versions, and channels (with
-            the version that they name); none: everything. A source that cannot list,
-            such as a web server, says which versions it has but not which channels.
+            the version that they name); none: everything.
         policy: who must have signed the versions and the newest record of each channel;
             None: that is not looked at.
         cache: through which large blobs go, one batch at a time.
@@ -81,12 +81,15 @@ def mirror(
             copied.
         DiskFullError: the cache has no room for a large blob.
     """
-    channels = _choose_channels(source, wanted)
-    refs = _choose_versions(source, wanted)
-    for reference in channels:
+    listed = _list_channels(source, wanted)
+    refs, channels = _choose_versions(source, wanted), list[Reference]()
+    for reference in dict.fromkeys([*_named_channels(wanted), *(listed or ())]):
         newest = _channel_of(source, reference, policy).newest()
         if newest is None:
-            raise RegistryError(f"{source.url}: {reference}: expected a channel, found none")
+            if reference in wanted:
+                raise RegistryError(f"{source.url}: {reference}: expected a channel, found none")
+            continue  # A list that does not follow from listing may name what is not there.
+        channels.append(reference)
         refs.setdefault(
             f"{reference.name}@{newest.record.version}",
             find_ref(source, reference.name, newest.record.version),
@@ -108,24 +111,34 @@ def mirror(
     return Mirrored(
         versions=tuple(key for key, found in present.items() if found is None),
         known=tuple(key for key, found in present.items() if found is not None),
-        channels=records,
+        channels=None if listed is None and not channels else records,
         blobs=sum(blobs for blobs, _ in copied),
         bytes=sum(size for _, size in copied),
     )
 
 
-def _choose_channels(source: Store, wanted: Sequence[Reference]) -> list[Reference]:
-    chosen = [reference for reference in wanted if reference.channel is not None]
-    if source.can_list:
-        names = {one.name for one in wanted if one.channel is None and one.version is None}
-        every = list_channels(source)
-        chosen += [one for one in every if not wanted or one.name in names]
-    return list(dict.fromkeys(chosen))
+def _named_channels(wanted: Sequence[Reference]) -> list[Reference]:
+    return [reference for reference in wanted if reference.channel is not None]
+
+
+def _list_channels(source: Store, wanted: Sequence[Reference]) -> list[Reference] | None:
+    """All channels of names that are wanted; None where the source cannot say."""
+    names = _wanted_names(wanted)
+    if wanted and not names:
+        return []
+    every = find_channels(source)
+    if every is None:
+        return None
+    return [one for one in every if not wanted or one.name in names]
+
+
+def _wanted_names(wanted: Sequence[Reference]) -> set[str]:
+    return {one.name for one in wanted if one.channel is None and one.version is None}
 
 
 def _choose_versions(source: Store, wanted: Sequence[Reference]) -> dict[str, VersionRef]:
     """Versions by what they are called; those that were removed are left out."""
-    names = {one.name for one in wanted if one.channel is None and one.version is None}
+    names = _wanted_names(wanted)
     chosen = [find_ref(source, one.name, one.version) for one in wanted if one.version is not None]
     for ref in chosen:
         if ref.removed is not None:

@@ -1,6 +1,7 @@
 """Copying a channel's history to another registry, record by record as it is."""
 
 from ptefoundry.errors import ConflictError, ObjectExistsError, RegistryError
+from ptefoundry.registry.channel_list import note_channel
 from ptefoundry.registry.channels import Channel, StoredRecord
 from ptefoundry.registry.names import record_key
 from ptefoundry.registry.refs import find_ref
@@ -36,6 +37,7 @@ def mirror_channel(source: Channel, target: Channel, store: Store) -> int:
             raise _differs(store, target, stored) from error
         if done % _STRIDE == 0 or done == len(newer):
             target.point_to(stored)
+    note_channel(store, target.reference)
     return len(newer)
 
 

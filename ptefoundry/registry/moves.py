@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ptefoundry.errors import ConflictError, RegistryError, TrustError
+from ptefoundry.registry.channel_list import note_channel
 from ptefoundry.registry.channel_rules import (
     NEVER,
     check_follows,
@@ -89,7 +90,9 @@ def follow_push(store: Store, channel: Channel, version: str, move: Move) -> Cha
         and (newest.record.expires, valid_s) == (None, None)
         and is_signed_by(newest, channel.signers)
     ):
+        check_usable(store, channel.name, version)
         channel.point_to(newest)
+        note_channel(store, channel.reference)
         return newest.record
     return _move(store, channel, version, move, action="push")
 
@@ -164,6 +167,7 @@ def _move(
         check_usable(store, channel.name, version)
 
     moved = channel.move(record, after=after, check=check)
+    note_channel(store, channel.reference)
     _check_not_yanked(store, channel, moved)
     return moved
 

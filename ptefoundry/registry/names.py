@@ -4,6 +4,7 @@ oci-layout, index.json                    an OCI image layout; index.json is der
 blobs/sha256/<hex>                        all content, immutable
 compressed/sha256/<hex>.gz                copies of large documents among it
 registry.json                             format and what the store was found to do
+channels.json                             which channels there are; derived
 refs/<name>/<version>.json                a version, created once
 channels/<name>/<channel>.json            a channel's newest record, replaced
 channels/<name>/<channel>/<number>.json   all its records, each created once
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from ptefoundry.errors import ConfigError, RegistryError
 
 LAYOUT_KEY, INDEX_KEY, CONFIG_KEY = "oci-layout", "index.json", "registry.json"
+CHANNEL_LIST_KEY = "channels.json"
 BLOBS, REFS, CHANNELS, YANKS = "blobs/sha256/", "refs/", "channels/", "yanks/"
 REFERRERS, LEASES, CONDEMNED = "referrers/sha256/", "leases/", "gc/condemned/"
 TEMPLATES, COMPRESSED = "templates/", "compressed/sha256/"

@@ -41,8 +41,9 @@ class Edge:
     """The layer whose chunk list it is."""
 
 
-Failed = Callable[[Edge, RegistryError], None]
-"""Told of a document that is missing, damaged or malformed."""
+Failed = Callable[[Edge, str, RegistryError], None]
+"""Told of a document that cannot be followed, and the key of what is missing, damaged or
+malformed: the document itself, or the list of what is attached to it."""
 
 
 def root_edge(digest: str, size: int, *, owner: str) -> Edge:
@@ -50,7 +51,7 @@ def root_edge(digest: str, size: int, *, owner: str) -> Edge:
     return Edge(Descriptor(media_type=INDEX_TYPE, digest=digest, size=size), owner, True)
 
 
-def raise_failure(_edge: Edge, error: RegistryError) -> None:
+def raise_failure(_edge: Edge, _key: str, error: RegistryError) -> None:
     """End the walk with the error."""
     raise error
 
@@ -85,11 +86,15 @@ def walk(
                 following.append(edge)
 
         def expand(edge: Edge) -> list[Edge]:
+            digest, found = edge.target.digest, list[Edge]()
+            key = blob_key(digest)
             try:
-                return [*_children(store, edge), *_attached(store, edge.target.digest, subjects)]
+                found += _children(store, edge)
+                key = referrers_key(digest)
+                found += _attached(store, digest, subjects)
             except RegistryError as error:
-                failed(edge, error)
-                return []
+                failed(edge, key, error)
+            return found
 
         level = [child for children in for_each(expand, following) for child in children]
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ptefoundry.digest import canonical_json
 from ptefoundry.errors import ObjectMissingError, RegistryError
+from ptefoundry.registry.channel_list import ensure_channel_list
 from ptefoundry.registry.documents import (
     DOCUMENT_LIMIT,
     FORMAT_VERSION,
@@ -50,6 +51,7 @@ def init_registry(store: Store) -> Registry:
     empty = ImageIndex(manifests=()).to_bytes()
     replace_document(store, INDEX_KEY, lambda found: empty if found is None else found)
     config = canonical_json({"format": FORMAT_VERSION, "capabilities": capabilities.to_dict()})
+    ensure_channel_list(store)
     replace_document(store, CONFIG_KEY, lambda _found: config)
     adapt(store, capabilities)
     return Registry(store, capabilities)

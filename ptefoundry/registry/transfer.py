@@ -9,7 +9,12 @@ was sent, so a copy of any size takes the room of one batch, or of the largest b
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ptefoundry.digest import hash_bytes
-from ptefoundry.errors import DigestMismatchError, ObjectMissingError, RegistryError
+from ptefoundry.errors import (
+    DigestMismatchError,
+    ObjectMissingError,
+    ObjectTooLargeError,
+    RegistryError,
+)
 from ptefoundry.registry.cache import BlobCache
 from ptefoundry.registry.content import Blob, find_missing, send_blobs
 from ptefoundry.registry.download import WantedBlob
@@ -75,6 +80,11 @@ def _copy_small(source: Store, target: Store, blob: Descriptor) -> int:
         raise RegistryError(
             f"{source.url}{key}: expected {blob.size} bytes, found no such object; "
             "run `ptefoundry fsck` there"
+        ) from error
+    except ObjectTooLargeError as error:
+        raise DigestMismatchError(
+            f"{source.url}{key}: expected {blob.size} bytes of {blob.digest}, found more; run "
+            "`ptefoundry fsck` there"
         ) from error
     sha256 = hash_bytes(data)
     if (len(data), sha256) != (blob.size, hex_of(blob.digest)):

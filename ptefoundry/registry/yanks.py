@@ -70,18 +70,19 @@ def find_yank(store: Store, name: str, version: str) -> Yank | None:
     )
 
 
-def channel_that_names(store: Store, name: str, version: str) -> Reference | None:
-    """A channel whose newest record names a version, whoever signed it; None if there is none.
+def channels_that_name(store: Store, name: str, version: str) -> list[Reference]:
+    """The channels whose newest record names a version, whoever signed it.
 
     Raises:
         RegistryError: a channel is malformed.
     """
+    found = []
     for reference in list_channels(store, name):
         assert reference.channel is not None
         newest = Channel(store, name, reference.channel).newest()
         if newest is not None and newest.record.version == version:
-            return reference
-    return None
+            found.append(reference)
+    return found
 
 
 def check_usable(store: Store, name: str, version: str) -> None:

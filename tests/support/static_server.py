@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from support.certificates import server_context
+
 _PIECE_BYTES = 1 << 16
 
 
@@ -46,12 +48,18 @@ class StaticServer:
 
 
 @contextmanager
-def serve_folder(folder: Path) -> Iterator[StaticServer]:
-    """Run a server on a free port of 127.0.0.1 while the block runs."""
+def serve_folder(folder: Path, certificate: Path | None = None) -> Iterator[StaticServer]:
+    """Run a server on a free port of 127.0.0.1 while the block runs; with a certificate by TLS."""
     state = StaticServer(folder)
     handler = type("Handler", (_Handler,), {"state": state})
     with _Server(("127.0.0.1", 0), handler) as server:
         state.url = f"http://127.0.0.1:{server.server_address[1]}/"
+        if certificate is not None:
+            state.url = f"https://localhost:{server.server_address[1]}/"
+            # In the thread of the connection, so that a client that hangs up disturbs nobody.
+            server.socket = server_context(certificate).wrap_socket(
+                server.socket, server_side=True, do_handshake_on_connect=False
+            )
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:

@@ -25,6 +25,7 @@ from ptefoundry.errors import (
     ObjectChangedError,
     ObjectExistsError,
     ObjectMissingError,
+    ObjectTooLargeError,
     StoreError,
 )
 from ptefoundry.files import sync
@@ -65,7 +66,7 @@ class FileStore:
         with self._explained(key), self._open(key) as file:
             found = os.fstat(file.fileno())
             if found.st_size > limit:
-                raise StoreError(
+                raise ObjectTooLargeError(
                     f"{self.url}{key}: expected at most {limit} bytes, found {found.st_size}"
                 )
             return file.read(), _token(found)

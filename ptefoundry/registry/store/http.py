@@ -13,7 +13,7 @@ from http import HTTPStatus
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from ptefoundry.errors import ObjectMissingError, StoreError
+from ptefoundry.errors import ObjectMissingError, ObjectTooLargeError, StoreError
 from ptefoundry.registry.store.interface import ObjectInfo, Piece
 from ptefoundry.registry.store.keys import check_key
 from ptefoundry.registry.store.readonly import ReadOnly
@@ -107,7 +107,9 @@ class HttpStore(ReadOnly):
             else:
                 data, token = self._body(key, response, limit), _etag(response)
         if len(data) > limit:
-            raise StoreError(f"{self.url}{key}: expected at most {limit} bytes, found more")
+            raise ObjectTooLargeError(
+                f"{self.url}{key}: expected at most {limit} bytes, found more"
+            )
         self._remembered.put(key, data, token)
         return data, token
 

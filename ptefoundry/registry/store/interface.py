@@ -56,7 +56,7 @@ class Store(Protocol):
 
         Raises:
             ObjectMissingError: there is none.
-            StoreError: it has more than `limit` bytes; no more than that are read.
+            ObjectTooLargeError: it has more than `limit` bytes; no more than that are kept.
         """
 
     def stream(self, key: str, start: int, end: int) -> AbstractContextManager[Iterator[Piece]]:

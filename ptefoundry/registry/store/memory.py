@@ -12,6 +12,7 @@ from ptefoundry.errors import (
     ObjectChangedError,
     ObjectExistsError,
     ObjectMissingError,
+    ObjectTooLargeError,
     StoreError,
 )
 from ptefoundry.registry.store.copying import check_digest
@@ -52,7 +53,7 @@ class MemoryStore:
         """See `Store`."""
         found = self._find(key)
         if len(found.data) > limit:
-            raise StoreError(
+            raise ObjectTooLargeError(
                 f"{self.url}{key}: expected at most {limit} bytes, found {len(found.data)}"
             )
         return found.data, found.token

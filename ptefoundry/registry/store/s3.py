@@ -16,6 +16,7 @@ from ptefoundry.errors import (
     ObjectChangedError,
     ObjectExistsError,
     ObjectMissingError,
+    ObjectTooLargeError,
     StoreError,
 )
 from ptefoundry.registry.store.interface import Advance, ObjectInfo, Piece
@@ -63,7 +64,7 @@ class S3Store:
             with self._opened(key, {}) as answer:
                 size = answer["ContentLength"]
                 if size > limit:
-                    raise StoreError(
+                    raise ObjectTooLargeError(
                         f"{self.url}{key}: expected at most {limit} bytes, found {size}"
                     )
                 data = answer["Body"].read(size)

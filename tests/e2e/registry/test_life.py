@@ -138,8 +138,8 @@ def test_a_channel_that_names_a_yanked_version_is_not_followed(
 def test_who_yanks_is_told_of_a_channel_that_was_moved_meanwhile(
     quick_shell: QuickShell, golden: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = iter([None, Reference("tiny", channel="stable")])
-    monkeypatch.setattr(yanks, "channel_that_names", lambda *_: next(found))
+    found = iter([[], [Reference("tiny", channel="stable")]])
+    monkeypatch.setattr(yanks, "channels_that_name", lambda *_: next(found))
     command = ("yank", f"file:{golden}", "tiny@1.0.0", "--reason", "bad")
     refused = quick_shell.refuse(*command, code=7)
     assert "is yanked, but tiny:stable was moved to it meanwhile" in refused

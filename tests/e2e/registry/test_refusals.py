@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ptefoundry import retry, s3
+from ptefoundry.registry.names import CHANNEL_LIST_KEY, blob_key, ref_key
 from support.golden_registry import GOLDEN, PUBLIC_KEY
 from support.packed import BUNDLE
 from support.seaweedfs import S3Server
@@ -98,6 +99,18 @@ def test_a_store_that_is_down_is_said(
     assert quick_shell.refuse("ls", url, code=4, **down).startswith(said)
 
 
+def test_a_document_that_grew_ends_no_fsck(shell: Shell, golden: Path) -> None:
+    for version in ("1.0.0", "1.1.0"):
+        digest = json.loads((golden / ref_key("tiny", version)).read_bytes())["digest"]
+        with (golden / blob_key(digest)).open("ab") as index:
+            index.write(b" ")
+    said = shell.run("fsck", f"file:{golden}", code=6)
+    assert said.count(": size: expected") == 2
+    assert "in no version that could be read" in said
+    refused = shell.refuse("pull", f"file:{golden}", "tiny:stable", "--to", "app", code=3)
+    assert "found more; it was altered" in refused
+
+
 def test_over_http_a_registry_is_read_and_not_written(shell: Shell) -> None:
     with serve_folder(GOLDEN) as server:
         shell.environment = {
@@ -105,12 +118,38 @@ def test_over_http_a_registry_is_read_and_not_written(shell: Shell) -> None:
             "PTEFOUNDRY_TRUST": str(PUBLIC_KEY),
         }
         assert [row["version"] for row in shell.json("ls")] == ["1.0.0", "1.1.0"]
+        assert shell.json("ls") == shell.json("ls", PTEFOUNDRY_REGISTRY=GOLDEN_URL)
+        assert shell.json("log") == shell.json("log", PTEFOUNDRY_REGISTRY=GOLDEN_URL)
         assert shell.json("log", "tiny:stable")[0]["action"] == "rollback"
         pulled = shell.json("pull", "tiny:stable", "--to", "app")
         assert len(pulled["signatures"]) == 4
-        assert "a web server does not say what it holds" in shell.refuse("log", code=4)
+        assert "a web server does not say what it holds" in shell.refuse("fsck", code=4)
         refused = shell.refuse("push", str(BUNDLE), "--version", "2.0.0", code=4)
         assert "over http a registry can only be read" in refused
+
+
+def test_over_http_a_registry_is_mirrored_with_its_channels(shell: Shell) -> None:
+    with serve_folder(GOLDEN) as server:
+        shell.run("registry", "init", "file:copy")
+        copied = shell.json("mirror", server.url, "file:copy")
+    assert copied["channels"] == {"tiny:beta": 1, "tiny:stable": 3}
+    assert shell.json("ls", "file:copy") == shell.json("ls", GOLDEN_URL)
+
+
+def test_an_old_registry_does_not_say_which_channels_it_has(shell: Shell, golden: Path) -> None:
+    (golden / CHANNEL_LIST_KEY).unlink()
+    with serve_folder(golden) as server:
+        output, error = shell.start("ls", server.url, "--json").communicate()
+        assert [row["channels"] for row in json.loads(output)] == [None, None]
+        assert "so nobody can say which channels there are" in error
+        assert "name one (name:channel)" in shell.refuse("log", server.url, code=3)
+        assert shell.json("log", server.url, "tiny:stable")[0]["action"] == "rollback"
+        shell.run("registry", "init", "file:copy")
+        output, error = shell.start("mirror", server.url, "file:copy", "--json").communicate()
+        assert json.loads(output)["channels"] is None
+        assert "does not say which channels it has" in error
+        assert shell.json("fsck", f"file:{golden}", "--repair")["sound"]
+        assert [row["channels"] for row in shell.json("ls", server.url)] == [["stable"], ["beta"]]
 
 
 def test_a_workspace_names_its_registry_and_whom_it_trusts(shell: Shell, golden: Path) -> None:

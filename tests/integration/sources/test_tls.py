@@ -1,7 +1,5 @@
 """Certificates are checked: an own authority has to be named in SSL_CERT_FILE."""
 
-import ssl
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -12,6 +10,7 @@ from http_server import LoopbackServer, Reply
 
 from ptefoundry.base.sources import FetchedSource
 from ptefoundry.errors import SourceError
+from support.certificates import make_certificate, server_context
 
 Fetch = Callable[..., FetchedSource]
 
@@ -35,18 +34,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tls")
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
-    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
-    subprocess.run([*command.split(), *names, *files], check=True, capture_output=True)
-    return folder / "cert.pem"
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture
 def url(certificate: Path) -> Iterator[str]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, certificate.with_name("key.pem"))
+    context = server_context(certificate)
     with HTTPServer(("127.0.0.1", 0), _Handler) as server:
         server.socket = context.wrap_socket(
             server.socket, server_side=True, do_handshake_on_connect=False

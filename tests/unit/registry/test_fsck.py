@@ -1,20 +1,23 @@
 """Checking registries: a sound one, and one fault of each kind."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from ptefoundry.digest import hash_bytes
+from ptefoundry.digest import canonical_json, hash_bytes
 from ptefoundry.registry.catalog import read_catalog
 from ptefoundry.registry.channels import Channel
 from ptefoundry.registry.chunks import ChunkList
+from ptefoundry.registry.content import read_blob
 from ptefoundry.registry.findings import Finding, Report
 from ptefoundry.registry.fsck import check_registry
-from ptefoundry.registry.fsck_content import _hash_blob
+from ptefoundry.registry.fsck_content import _hash_blob, find_altered
 from ptefoundry.registry.gc import collect
 from ptefoundry.registry.names import (
     BLOBS,
+    CHANNEL_LIST_KEY,
     INDEX_KEY,
     REFS,
     blob_key,
@@ -22,7 +25,18 @@ from ptefoundry.registry.names import (
     condemned_key,
     record_key,
     ref_key,
+    referrers_key,
+    yank_key,
 )
+from ptefoundry.registry.oci import (
+    DOCUMENT_LIMIT,
+    INDEX_TYPE,
+    Descriptor,
+    describe_bytes,
+    parse_index,
+)
+from ptefoundry.registry.references import CHUNK_LIST_TYPE, Edge
+from ptefoundry.registry.referrers import list_referrers
 from ptefoundry.registry.refs import find_ref, remove_ref
 from ptefoundry.registry.store.memory import MemoryStore
 from ptefoundry.registry.tombstones import Tombstone
@@ -132,6 +146,102 @@ def test_a_pointer_that_was_left_behind_is_moved_on(store: MemoryStore) -> None:
     assert check_registry(store, repair=True).is_sound
     assert store.read(key, limit=1 << 20)[0] == newest
     assert check_registry(store).findings == []
+
+
+def test_the_list_of_channels_is_compared_and_written_anew(store: MemoryStore) -> None:
+    before, _ = store.read(CHANNEL_LIST_KEY, limit=1 << 20)
+    overwrite(store, CHANNEL_LIST_KEY, before.replace(b'"beta"', b'"nightly"'))
+    finding = only(check_registry(store))
+    assert (finding.kind, finding.harmless) == ("catalog", False)
+    assert f"{NAME}:beta, {NAME}:nightly" in finding.problem
+    assert check_registry(store, repair=True).is_sound
+    assert store.read(CHANNEL_LIST_KEY, limit=1 << 20)[0] == before
+    overwrite(store, CHANNEL_LIST_KEY, b"nonsense")
+    assert check_registry(store, repair=True).is_sound
+    assert store.read(CHANNEL_LIST_KEY, limit=1 << 20)[0] == before
+
+
+def test_a_catalog_that_cannot_be_written_anew_is_said(store: MemoryStore) -> None:
+    overwrite(store, INDEX_KEY, b" " * (DOCUMENT_LIMIT + 1))
+    overwrite(store, ref_key(NAME, "1.0.0"), b"{")
+    report = check_registry(store, repair=True)
+    found = {finding.key: finding for finding in report.findings}
+    assert not found[INDEX_KEY].repaired
+    assert "it cannot be written anew" in found[INDEX_KEY].problem
+    assert "delete it" in found[INDEX_KEY].remedy
+    assert found[ref_key(NAME, "1.0.0")].kind == "malformed"
+
+
+def manifest_key(store: MemoryStore) -> str:
+    index = parse_index(read_blob(store, index_of(store, "1.1.0")), where="index")
+    return blob_key(index.manifests[0].digest)
+
+
+def index_of(store: MemoryStore, version: str) -> Descriptor:
+    ref = find_ref(store, NAME, version)
+    return Descriptor(media_type=INDEX_TYPE, digest=ref.digest, size=ref.size)
+
+
+def attached_to(store: MemoryStore) -> str:
+    return find_ref(store, NAME, "1.1.0").digest
+
+
+GROWN = {
+    "index": (1, lambda store: blob_key(attached_to(store)), "size"),
+    "manifest": (1, manifest_key, "size"),
+    "attached manifest": (
+        1,
+        lambda store: blob_key(list_referrers(store, attached_to(store))[0].digest),
+        "size",
+    ),
+    "list of attachments": (8 << 20, lambda store: referrers_key(attached_to(store)), "malformed"),
+    "ref": (1 << 20, lambda _: ref_key(NAME, "1.1.0"), "malformed"),
+    "channel": (1 << 20, lambda _: channel_key(NAME, "stable"), "malformed"),
+    "yank": (1 << 20, lambda _: yank_key(NAME, "1.1.0"), "malformed"),
+    "catalog": (8 << 20, lambda _: INDEX_KEY, "catalog"),
+    "channel list": (1 << 20, lambda _: CHANNEL_LIST_KEY, "catalog"),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(GROWN))
+def test_documents_that_grew_hide_nothing_else(store: MemoryStore, kind: str) -> None:
+    grown, find_key, expected = GROWN[kind]
+    key = find_key(store)
+    store.delete(a_layer(store))
+    overwrite(store, key, store.read(key, limit=8 << 20)[0] + b" " * grown)
+    found = check_registry(store).findings
+    assert (expected, key) in {(finding.kind, finding.key) for finding in found}
+    assert "missing" in {finding.kind for finding in found}
+
+
+def test_a_record_that_grew_is_named(store: MemoryStore) -> None:
+    key = record_key(NAME, "stable", 2)
+    overwrite(store, key, store.read(key, limit=1 << 20)[0] + b" " * (1 << 20))
+    finding = only(check_registry(store))
+    assert (finding.kind, finding.key) == ("malformed", channel_key(NAME, "stable"))
+    assert f"{key}: expected at most" in finding.problem
+
+
+def test_a_wrong_size_of_a_sound_object_is_no_reason_to_delete_it(store: MemoryStore) -> None:
+    key = referrers_key(attached_to(store))
+    fields = json.loads(store.read(key, limit=8 << 20)[0])
+    fields["manifests"][0]["size"] -= 1
+    overwrite(store, key, canonical_json(fields))
+    report = check_registry(store)
+    (finding,) = [finding for finding in report.findings if finding.kind == "size"]
+    assert "which have its digest: what refers to it is wrong" in finding.problem
+    assert finding.remedy.startswith("keep the object")
+
+
+def test_a_chunk_list_that_grew_is_named() -> None:
+    store, listed = MemoryStore(), ChunkList(1 << 16, ("0" * 64,) * 2).to_bytes()
+    blob = describe_bytes(listed, CHUNK_LIST_TYPE)
+    store.create(blob_key(blob.digest), listed + b" ")
+    layer = describe_bytes(make_bytes(70_000), "")
+    edge = Edge(blob, "x", is_document=False, chunks_of=layer)
+    altered = find_altered(store, {}, {layer.digest: edge}, skip=(), deep=False)
+    (finding,) = altered.findings
+    assert (finding.kind, finding.key) == ("malformed", blob_key(blob.digest))
 
 
 def test_gaps_in_a_history_are_named(store: MemoryStore) -> None:

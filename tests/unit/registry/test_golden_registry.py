@@ -9,10 +9,13 @@ from ptefoundry.digest import hash_bytes
 from ptefoundry.errors import TrustError
 from ptefoundry.registry.cache import BlobCache
 from ptefoundry.registry.catalog import read_catalog
+from ptefoundry.registry.channel_list import find_channels
 from ptefoundry.registry.channels import Channel, list_channels
 from ptefoundry.registry.content import read_blob
+from ptefoundry.registry.fsck import check_registry
 from ptefoundry.registry.listing import merge_listings, read_listing
-from ptefoundry.registry.names import parse_reference
+from ptefoundry.registry.names import CHANNEL_LIST_KEY, parse_reference
+from ptefoundry.registry.overview import list_versions
 from ptefoundry.registry.pull import Puller
 from ptefoundry.registry.refs import list_refs
 from ptefoundry.registry.resolve import Resolved, resolve
@@ -118,6 +121,30 @@ def test_all_is_listed(store: MemoryStore) -> None:
     assert [str(ref) for ref in list_refs(store)] == ["tiny@1.0.0", "tiny@1.1.0"]
     assert [str(name) for name, _ in read_catalog(store)] == ["tiny@1.0.0", "tiny@1.1.0"]
     assert [str(channel) for channel in list_channels(store)] == ["tiny:beta", "tiny:stable"]
+
+
+def test_its_channels_are_read_where_nobody_can_list(store: MemoryStore) -> None:
+    found = list_channels(store)
+    cannot_list = read_folder(GOLDEN)
+    cannot_list.can_list = False
+    assert find_channels(cannot_list) == found
+    rows = list_versions(cannot_list, None, policy=None)
+    assert [row.channels for row in rows] == [("stable",), ("beta",)]
+
+
+def test_one_of_before_channels_were_listed_stays_readable(tmp_path: Path) -> None:
+    old = read_folder(GOLDEN)
+    old.delete(CHANNEL_LIST_KEY)
+    assert _resolve(old, "tiny:stable", tmp_path, day=5).version == "1.0.0"
+    (finding,) = check_registry(old).findings
+    assert (finding.key, finding.harmless) == (CHANNEL_LIST_KEY, True)
+    old.can_list = False
+    assert find_channels(old) is None
+    rows = list_versions(old, None, policy=None)
+    assert [row.to_dict()["channels"] for row in rows] == [None, None]
+    old.can_list = True
+    assert check_registry(old, repair=True).is_sound
+    assert old.read(CHANNEL_LIST_KEY, limit=1 << 20)[0] == (GOLDEN / CHANNEL_LIST_KEY).read_bytes()
 
 
 def test_every_blob_is_what_its_key_says(store: MemoryStore) -> None:

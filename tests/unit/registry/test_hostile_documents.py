@@ -115,6 +115,12 @@ def test_any_bytes(kind: str, data: bytes) -> None:
     survives(TARGETS[kind], data)
 
 
+def test_a_layer_of_more_bytes_than_are_said_is_refused() -> None:
+    document = json.loads(VALID["attached manifest"])
+    document["layers"][0]["size"] -= 1
+    assert not survives(TARGETS["attached manifest"], canonical_json(document))
+
+
 def _nested(depth: int) -> bytes:
     return b'{"annotations":' * depth + b"{}" + b"}" * depth
 

@@ -27,6 +27,7 @@ from ptefoundry.registry.mirror import Mirrored, mirror
 from ptefoundry.registry.moves import Move, promote
 from ptefoundry.registry.names import (
     BLOBS,
+    CHANNEL_LIST_KEY,
     LEASES,
     blob_key,
     channel_key,
@@ -368,9 +369,13 @@ def test_a_source_that_cannot_list_has_its_channels_named(
     expected = contents(source)
     source.can_list = False
     monkeypatch.setattr(source, "list", refuse)
+    listed, _ = source.read(CHANNEL_LIST_KEY, limit=1 << 20)
+    source.delete(CHANNEL_LIST_KEY)
     done = copy(source, target)
     assert len(done.versions) == 2
-    assert done.channels == {}
+    assert done.channels is None
+    source.create(CHANNEL_LIST_KEY, listed.replace(b'"stable"', b'"nightly"'))
+    assert copy(source, target).channels == {f"{NAME}:beta": 1}
     copy(source, target, f"{NAME}:stable", f"{NAME}:beta")
     assert contents(target) == expected
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from ptefoundry.errors import ObjectMissingError, StoreError
+from ptefoundry.errors import ObjectMissingError, ObjectTooLargeError, StoreError
 from support.sides import BAD_KEYS, Side
 
 KEY = "blobs/sha256/" + "a" * 64
@@ -44,7 +44,7 @@ def test_read_stops_at_the_limit(side: Side) -> None:
     side.writer.create(KEY, DATA)
 
     assert side.reader.read(KEY, limit=len(DATA))[0] == DATA
-    with pytest.raises(StoreError, match=f"at most {len(DATA) - 1} bytes"):
+    with pytest.raises(ObjectTooLargeError, match=f"at most {len(DATA) - 1} bytes"):
         side.reader.read(KEY, limit=len(DATA) - 1)
 
 

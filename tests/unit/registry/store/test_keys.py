@@ -19,6 +19,7 @@ def test_what_never_changes_is_kept_for_ever(key: str) -> None:
         names.LAYOUT_KEY,
         names.INDEX_KEY,
         names.CONFIG_KEY,
+        names.CHANNEL_LIST_KEY,
         names.channel_key("name", "stable"),
         names.channel_key("name", "00000001"),
         names.yank_key("name", "1.0.0"),
