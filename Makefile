@@ -182,7 +182,7 @@ $(STAMPS)/fuzz: tests/fuzz/requirements.txt $(STAMPS)/test
 	@touch $@
 
 # The compiler of the TypeScript client; where it cannot be had its tests are skipped by name, or
-# fail if CI=true.
+# fail on GitHub, whose machines have Node.
 .PHONY: setup-clients
 setup-clients:
 	@if test $(STAMPS)/clients -nt clients/typescript/package-lock.json; then exit 0; fi; \
@@ -205,8 +205,9 @@ system-packages: | $(STAMPS)/compilers
 	$$as_root apt-get update -qq && \
 	$$as_root apt-get install -y -qq --no-install-recommends $(APT_PACKAGES) > /dev/null
 
-# OCI tools that tests read registries with, and what makes a disk that can clone files; without
-# them these tests are skipped, or fail if CI=true. Not part of `make test`, as docker-registry comes with a service that it starts.
+# OCI tools that tests read registries with, and what makes a disk that can clone files. Without
+# them these tests are skipped; those of OCI tools fail if CI=true. Not part of `make test`, as
+# docker-registry comes with a service that it starts.
 .PHONY: test-packages
 test-packages:  ## install the tools that some tests need, where we may
 	@PATH="$$PATH:/usr/sbin"; missing=""; for tool in $(TEST_TOOLS); do \
@@ -216,7 +217,7 @@ test-packages:  ## install the tools that some tests need, where we may
 	elif command -v apt-get > /dev/null && $$as_root true 2> /dev/null; then \
 	  $$as_root apt-get update -qq && \
 	  $$as_root apt-get install -y -qq --no-install-recommends $$missing > /dev/null; \
-	else echo "tests of other OCI tools and of clones will be skipped (if CI=true, fail); they need:$$missing"; fi
+	else echo "tests of other OCI tools and of clones will be skipped; they need:$$missing"; fi
 
 # Container engines, which tests start themselves where none runs, and what their image is made of.
 # Not part of `make test`: without them the container tests are skipped, and its last lines say so.

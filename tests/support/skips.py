@@ -8,27 +8,30 @@ from typing import Any, NoReturn
 import pytest
 
 
-def lacking(reason: str) -> NoReturn:
-    """Skip a test for want of something that CI installs; in CI fail, as nobody reads skips there.
+def lacking(reason: str, *, setting: str = "CI") -> NoReturn:
+    """Skip a test for want of something that CI has; there fail, as nobody reads skips there.
+
+    Args:
+        reason: what is lacking, and how to get it.
+        setting: the variable that is `true` where it must be there.
 
     Raises:
-        Failed: CI=true.
+        Failed: it is.
         Skipped: it is not.
     """
-    if os.environ.get("CI") == "true":
+    if os.environ.get(setting) == "true":
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
 
 
-def container_skip_lines(reports: Iterable[Any]) -> Iterator[str]:
-    """How many container tests were skipped, for each reason.
+def skip_lines(reports: Iterable[Any]) -> Iterator[str]:
+    """How many tests were skipped, for each reason.
 
     Args:
         reports: pytest's reports of skipped tests.
     """
-    reasons = Counter(_reason(one) for one in reports if "/container/" in one.nodeid)
-    for reason, count in reasons.items():
-        yield f"{count} container tests were skipped: {reason}"
+    for reason, count in Counter(_reason(one) for one in reports).items():
+        yield f"{count} skipped: {reason}"
 
 
 def _reason(report: Any) -> str:

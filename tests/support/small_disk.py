@@ -3,15 +3,12 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
-
-from support.skips import lacking
 
 _LEAST_XFS_BYTES = 300 << 20
 """Below that mkfs.xfs refuses; few of them are written."""
@@ -50,8 +47,8 @@ class SmallDisk:
 
 @contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[SmallDisk]:
-    """Make a disk of `size` bytes at an empty folder; see `_refused` for where none can be made."""
-    with _mounted(folder, ["-t", "tmpfs", "-o", f"size={size}", "none"], refused=_refused) as disk:
+    """Make a disk of `size` bytes at an empty folder; the test is skipped where that is refused."""
+    with _mounted(folder, ["-t", "tmpfs", "-o", f"size={size}", "none"]) as disk:
         yield disk
 
 
@@ -63,18 +60,16 @@ def cloning_disk(folder: Path, image: Path) -> Iterator[SmallDisk]:
     """
     maker = shutil.which("mkfs.xfs", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if maker is None:
-        lacking("mkfs.xfs is not installed: `make test-packages` installs it")
+        pytest.skip("mkfs.xfs is not installed: `make test-packages` installs it")
     with image.open("wb") as file:
         file.truncate(_LEAST_XFS_BYTES)
     subprocess.run([maker, "-q", "-m", "reflink=1", str(image)], check=True)
-    with _mounted(folder, ["-o", "loop", str(image)], refused=pytest.skip) as disk:
+    with _mounted(folder, ["-o", "loop", str(image)]) as disk:
         yield disk
 
 
 @contextmanager
-def _mounted(
-    folder: Path, options: list[str], *, refused: Callable[[str], NoReturn]
-) -> Iterator[SmallDisk]:
+def _mounted(folder: Path, options: list[str]) -> Iterator[SmallDisk]:
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     script = 'mount "$@" && echo mounted && exec sleep infinity'
     try:
@@ -85,19 +80,12 @@ def _mounted(
             text=True,
         )
     except FileNotFoundError:
-        refused("a small disk needs util-linux's unshare")
+        pytest.skip("a small disk needs util-linux's unshare")
     try:
         assert process.stdout is not None
         if process.stdout.readline() != "mounted\n":
-            refused(f"no disk can be mounted here: {process.communicate()[1].strip()}")
+            pytest.skip(f"no disk can be mounted here: {process.communicate()[1].strip()}")
         yield SmallDisk(folder, process.pid)
     finally:
         process.kill()
         process.communicate()
-
-
-def _refused(reason: str) -> NoReturn:
-    """Skip; root can mount, so that in CI it is an error if it could not."""
-    if os.geteuid() == 0:
-        lacking(reason)
-    pytest.skip(reason)
