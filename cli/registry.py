@@ -1,6 +1,6 @@
 """`ptefoundry registry`: making a registry of a store."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,17 +14,6 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-
-_LIFECYCLE = {
-    "Rules": [
-        {
-            "ID": "ptefoundry-abort-uploads",
-            "Status": "Enabled",
-            "Filter": {"Prefix": ""},
-            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
-        }
-    ]
-}
 
 
 @app.callback()
@@ -54,15 +43,31 @@ def init(
     if as_json:
         print_json(
             {"registry": registry.url, "capabilities": found}
-            | ({"lifecycle": _LIFECYCLE} if is_s3 else {})
+            | ({"lifecycle": _lifecycle(registry.url)} if is_s3 else {})
         )
         return
     print(f"{registry.url} is a registry; its store was found to do:")
     for name, value in found.items():
         print(f"  {name.replace('_', ' ')}: {_say(value)}")
     if is_s3:
-        print_note("set this lifecycle rule, or uploads that were broken off stay and cost money:")
-        print_json(_LIFECYCLE)
+        print_note(
+            "set this lifecycle rule, or uploads that were broken off stay and cost money; "
+            "put-bucket-lifecycle-configuration replaces all rules of the bucket, so keep those "
+            "that it has beside it:"
+        )
+        print_json(_lifecycle(registry.url))
+
+
+def _lifecycle(url: str) -> dict[str, Any]:
+    """What drops broken uploads of the registry at `s3://bucket/prefix/`, and of nobody else."""
+    _, _, prefix = url.removeprefix("s3://").partition("/")
+    rule = {
+        "ID": "ptefoundry-abort-uploads",
+        "Status": "Enabled",
+        "Filter": {"Prefix": prefix},
+        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
+    }
+    return {"Rules": [rule]}
 
 
 def _say(value: object) -> str:

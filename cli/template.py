@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -107,6 +107,7 @@ def push(
     ] = None,
     *,
     endpoint_url: EndpointOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Copy the templates that the workspace was built with to a folder or registry."""
     from ptefoundry.lowering.store import workspace_stores
@@ -118,8 +119,15 @@ def push(
     workspace = find_workspace(Path.cwd())
     built = built_templates(workspace)
     store = _open(place, endpoint_url) if place else workspace_stores(workspace.root)[0]
+    rows = list[dict[str, Any]]()
     for folder in built:
-        print(f"{folder.name}: {store.add(load_template(folder))}")
+        template = load_template(folder)
+        kept = str(store.add(template))
+        rows.append({"name": folder.name, "key": template.map.recipe.key, "kept_in": kept})
+        if not as_json:
+            print(f"{folder.name}: {kept}")
+    if as_json:
+        print_json(rows)
 
 
 @app.command("pull")
@@ -140,6 +148,7 @@ def pull(
         ),
     ] = False,
     endpoint_url: EndpointOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Copy the templates that the workspace needs into its own `templates`."""
     from ptefoundry.lowering.store import workspace_stores
@@ -156,14 +165,19 @@ def pull(
             f"{', '.join(key[:16] for key in needed.variants) or 'those that are known'}; they are "
             "of other options, adapters or another toolchain: `ptefoundry build` compiles them"
         )
+    rows = list[dict[str, Any]]()
     for key, names in needed.variants.items():
-        if key in found:
-            print(f"{', '.join(names)}: {own.add(found[key])}")
-        else:
+        kept = str(own.add(found[key])) if key in found else None
+        rows.append({"key": key, "needed_by": list(names), "kept_in": kept})
+        if kept is None:
             print_note(
                 f"{', '.join(names)}: {place} has no template {key[:16]}; `ptefoundry build` "
                 "compiles it"
             )
+        elif not as_json:
+            print(f"{', '.join(names)}: {kept}")
+    if as_json:
+        print_json(rows)
 
 
 def _note_unknown(needed: "NeededTemplates") -> None:
@@ -205,6 +219,8 @@ def verify(
         Path | None,
         typer.Argument(help="Folder of templates; those of the last build if left out."),
     ] = None,
+    *,
+    as_json: JsonOption = False,
 ) -> None:
     """Compile templates anew and compare the bytes. Takes minutes for each."""
     from ptefoundry.lowering.store import TemplateStore, verify_template
@@ -219,6 +235,12 @@ def verify(
         paths = [path.parent for path in sorted(folder.glob(f"*/{MAP_FILE}"))]
     if not paths:
         raise ConfigError(f"{folder}: expected a folder of templates, found none in it")
+    rows = list[dict[str, Any]]()
     for path in paths:
-        verify_template(load_template(path), TemplateStore(cache_folder() / "templates"))
-        print(f"{path}: a fresh compilation gives the same bytes")
+        template = load_template(path)
+        verify_template(template, TemplateStore(cache_folder() / "templates"))
+        rows.append({"folder": str(path), "key": template.map.recipe.key, "same": True})
+        if not as_json:
+            print(f"{path}: a fresh compilation gives the same bytes")
+    if as_json:
+        print_json(rows)

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from support.skips import container_skip_lines
+from support.skips import skip_lines
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["DVC_NO_ANALYTICS"] = "1"
@@ -19,6 +19,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say in the last lines how many tests had no container engine, and why."""
-    for line in container_skip_lines(terminalreporter.stats.get("skipped", ())):
+    """Say in the last lines how many tests were skipped, and why."""
+    for line in skip_lines(terminalreporter.stats.get("skipped", ())):
         terminalreporter.write_line(line, yellow=True)

@@ -5,26 +5,30 @@ A canonical adapter is a folder of
 - `adapter.safetensors`: for each adapted linear `<path>.lora_a` [rank, in] and
   `<path>.lora_b` [out, rank] in fp32. The rows of `lora_b` are in the base's
   (interleaved) rotary order, and the module's scale is multiplied in;
-- `adapter.json`: format version, `modules` (rank by canonical path) and `source`.
+- `adapter.json`: format version, `modules` (rank by canonical path), `source`, and
+  `tensors_sha256`, the digest of the other file. Whoever reads the matrices compares it,
+  so that no damage goes on into a program; whoever writes both files can write any.
 
 Its bytes depend on the adapter's bytes and the base's shape only.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptefoundry.digest import hash_json
+from ptefoundry.digest import hash_bytes, hash_file, hash_json
 from ptefoundry.errors import AdapterError
-from ptefoundry.files import versioned_json
+from ptefoundry.files import versioned_json, write_bytes, write_json
 
 if TYPE_CHECKING:
     import torch
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 INFO_FILE = "adapter.json"
 TENSORS_FILE = "adapter.safetensors"
+
+_REMEDY = "convert the adapter again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +40,8 @@ class CanonicalAdapter:
     """Rank by canonical path of the linear, sorted by path."""
     source: dict[str, Any]
     """What the adapter said of its origin."""
+    tensors_sha256: str
+    """Of `adapter.safetensors`, as `adapter.json` has it."""
 
     @property
     def signature(self) -> str:
@@ -46,6 +52,27 @@ class CanonicalAdapter:
         """Names of the tensors, sorted."""
         return sorted(f"{path}.lora_{matrix}" for path in self.modules for matrix in "ab")
 
+    def checked_file(self) -> Path:
+        """The file with the tensors, after comparing its digest.
+
+        Raises:
+            AdapterError: it is missing, or not the one that was converted.
+        """
+        path = self.folder / TENSORS_FILE
+        try:
+            found = hash_file(path)
+        except OSError as error:
+            raise AdapterError(
+                f"{path}: expected the matrices of an adapter, found none ({error.strerror}); "
+                f"{_REMEDY}"
+            ) from error
+        if found != self.tensors_sha256:
+            raise AdapterError(
+                f"{path}: sha256: expected {self.tensors_sha256} as in {INFO_FILE}, found {found}; "
+                f"the file is altered or cut, {_REMEDY}"
+            )
+        return path
+
     def tensors(self) -> Iterator[tuple[str, "torch.Tensor"]]:
         """Read the fp32 tensors one at a time, by name in order.
 
@@ -54,19 +81,42 @@ class CanonicalAdapter:
         """
         from safetensors import SafetensorError, safe_open
 
-        path = self.folder / TENSORS_FILE
+        path = self.checked_file()
         try:
             with safe_open(path, framework="pt") as file:
                 if sorted(file.keys()) != self.names():
-                    raise AdapterError(f"{path}: not the tensors of {INFO_FILE}; convert again")
+                    raise AdapterError(f"{path}: not the tensors of {INFO_FILE}; {_REMEDY}")
                 for name in self.names():
                     yield name, file.get_tensor(name)
         except (OSError, SafetensorError) as error:
-            raise AdapterError(f"{path}: damaged ({error}); convert the adapter again") from error
+            raise AdapterError(f"{path}: damaged ({error}); {_REMEDY}") from error
+
+
+def save_adapter(
+    into: Path, data: bytes, *, modules: Mapping[str, int], source: Mapping[str, Any]
+) -> None:
+    """Write a canonical adapter, in place of one that is there.
+
+    Args:
+        into: the folder.
+        data: the safetensors file of the matrices.
+        modules: rank by canonical path of the linear.
+        source: what the adapter said of its origin.
+    """
+    info = {
+        "format_version": FORMAT_VERSION,
+        "modules": dict(modules),
+        "source": dict(source),
+        "tensors_sha256": hash_bytes(data),
+    }
+    # Without adapter.json nothing is an adapter: a killed conversion leaves no mixture behind.
+    (into / INFO_FILE).unlink(missing_ok=True)
+    write_bytes(into / TENSORS_FILE, data)
+    write_json(into / INFO_FILE, info)
 
 
 def load_adapter(folder: Path) -> CanonicalAdapter:
-    """Open what `convert_adapter` wrote.
+    """Open what `save_adapter` wrote; the tensors are looked at when they are read.
 
     Raises:
         AdapterError: it is missing or of another format.
@@ -75,11 +125,12 @@ def load_adapter(folder: Path) -> CanonicalAdapter:
         folder / INFO_FILE,
         FORMAT_VERSION,
         what="a converted adapter",
-        remedy="convert the adapter again",
+        remedy=_REMEDY,
         error=AdapterError,
     ) as info:
         return CanonicalAdapter(
             folder=folder,
             modules=dict(sorted(info["modules"].items())),
             source=dict(info["source"]),
+            tensors_sha256=info["tensors_sha256"],
         )

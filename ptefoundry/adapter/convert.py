@@ -4,12 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ptefoundry.adapter.canonical import FORMAT_VERSION, INFO_FILE, TENSORS_FILE
+from ptefoundry.adapter.canonical import save_adapter
 from ptefoundry.adapter.fit import FittedAdapter, FittedModule, fit_adapter
 from ptefoundry.adapter.read import read_adapter
 from ptefoundry.base.config import load_config
 from ptefoundry.errors import AdapterError
-from ptefoundry.files import write_bytes, write_json
 
 if TYPE_CHECKING:
     import torch
@@ -32,44 +31,42 @@ def convert_adapter(source: Path, base: Path, into: Path, *, base_name: str) -> 
 
     adapter = read_adapter(source)
     fitted = fit_adapter(adapter, load_config(base / "config.json"), base_name=base_name)
-    data = save(dict(_canonical_tensors(fitted)))
-    info = {
-        "format_version": FORMAT_VERSION,
-        "modules": {module.path: module.rank for module in fitted.modules},
-        "source": {
+    save_adapter(
+        into,
+        save(dict(_canonical_tensors(fitted))),
+        modules={module.path: module.rank for module in fitted.modules},
+        source={
             "base_model_name_or_path": adapter.options.base_model,
             "peft_version": adapter.options.peft_version,
         },
-    }
-    # Without adapter.json nothing is an adapter: a killed conversion leaves no mixture behind.
-    (into / INFO_FILE).unlink(missing_ok=True)
-    write_bytes(into / TENSORS_FILE, data)
-    write_json(into / INFO_FILE, info)
+    )
     return fitted
 
 
 def _canonical_tensors(fitted: FittedAdapter) -> Iterator[tuple[str, "torch.Tensor"]]:
     modules = {module.lora_a.module: module for module in fitted.modules}
-    for matrix, tensor in fitted.adapter.weights.tensors():
+    weights = fitted.adapter.weights
+    for matrix, tensor in weights.tensors():
         module = modules[matrix.module]
-        converted = _canonical_lora_b(module, tensor) if matrix.matrix == "b" else tensor
+        is_b = matrix.matrix == "b"
+        converted = _canonical_lora_b(weights.path, module, tensor) if is_b else tensor
         yield f"{module.path}.lora_{matrix.matrix}", converted
 
 
-def _canonical_lora_b(module: FittedModule, lora_b: "torch.Tensor") -> "torch.Tensor":
-    """Permute the rows and multiply the scale in; fp32 [out, rank] to the same.
+def _canonical_lora_b(path: Path, module: FittedModule, lora_b: "torch.Tensor") -> "torch.Tensor":
+    """Multiply the scale in and permute the rows; fp32 [out, rank] to the same.
 
     Raises:
-        AdapterError: the scaled numbers are beyond fp32.
+        AdapterError: the scaled numbers are beyond fp32; `path` is named.
     """
     from ptefoundry.rotary import half_to_interleaved
 
-    if module.half_heads is not None:
-        lora_b = half_to_interleaved(lora_b, module.half_heads)
     scaled = lora_b * module.scale
-    if not scaled.isfinite().all():
+    wild = (~scaled.isfinite()).nonzero()  # [how many, 2]
+    if len(wild):
         raise AdapterError(
-            f"{module.lora_b.name}: multiplied by its scale {module.scale} it is beyond fp32; "
-            "supported: finite products (lora_alpha in adapter_config.json)"
+            f"{path}: {module.lora_b.name}: {wild[0].tolist()}: multiplied by its scale "
+            f"{module.scale} it is beyond fp32; supported: finite products (lora_alpha in "
+            "adapter_config.json)"
         )
-    return scaled
+    return scaled if module.half_heads is None else half_to_interleaved(scaled, module.half_heads)

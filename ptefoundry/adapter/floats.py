@@ -30,6 +30,19 @@ def is_finite(data: bytes, dtype: str) -> bool:
     )
 
 
+def first_not_finite(data: bytes, dtype: str) -> int:
+    """Number of the first element that is NaN or infinite; there must be one."""
+    size = 4 if dtype == "F32" else 2
+    begin, end = 0, len(data) // size
+    while end - begin > 1:
+        middle = (begin + end) // 2
+        if is_finite(data[begin * size : middle * size], dtype):
+            begin = middle
+        else:
+            end = middle
+    return begin
+
+
 def is_zero(data: bytes) -> bool:
     """Whether every number is zero; negative zeros count as other numbers."""
     return data.count(0) == len(data)

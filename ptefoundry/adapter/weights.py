@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptefoundry.adapter.floats import DTYPES, is_finite, is_zero
+from ptefoundry.adapter.floats import DTYPES, first_not_finite, is_finite, is_zero
 from ptefoundry.adapter.problems import Problem, enumerate_names
 from ptefoundry.adapter.spelling import Matrix, Spelling, explain_name, parse_name
 from ptefoundry.errors import AdapterError
@@ -41,7 +41,8 @@ class LoraMatrix:
     dtype: str
     """As safetensors has it, for instance BF16."""
     shape: tuple[int, ...]
-    is_finite: bool
+    not_finite_at: tuple[int, ...] | None
+    """Index of the first element that is NaN or infinite."""
     is_zero: bool
     """Every element is zero, as in lora_B before training."""
 
@@ -124,9 +125,19 @@ def _parse(name: str, tensor: dict[str, Any]) -> LoraMatrix | None:
         spelling=parsed.spelling,
         dtype=dtype,
         shape=tuple(tensor["shape"]),
-        is_finite=is_finite(data, dtype),
+        not_finite_at=_find_not_finite(data, dtype, tuple(tensor["shape"])),
         is_zero=is_zero(data),
     )
+
+
+def _find_not_finite(data: bytes, dtype: str, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    if is_finite(data, dtype):
+        return None
+    number, index = first_not_finite(data, dtype), []
+    for size in reversed(shape):
+        number, at = divmod(number, size)
+        index.append(at)
+    return tuple(reversed(index))
 
 
 def _explain_missing(folder: Path) -> Problem:
@@ -161,7 +172,9 @@ def _check_matrices(matrices: list[LoraMatrix]) -> list[Problem]:
     shapes = [
         f"{one.name} {list(one.shape)}" for one in matrices if len(one.shape) != 2 or 0 in one.shape
     ]
-    wild = [one.name for one in matrices if not one.is_finite]
+    wild = [
+        f"{one.name} {list(one.not_finite_at)}" for one in matrices if one.not_finite_at is not None
+    ]
     return [
         *_about("types", types, ", ".join(sorted(DTYPES))),
         *_about("shapes", shapes, "lora_A [rank, in] and lora_B [out, rank]"),

@@ -6,7 +6,7 @@ a template has a place for each; and linking marks zeros with their shape.
 
 from pathlib import Path
 
-from ptefoundry.adapter.canonical import TENSORS_FILE
+from ptefoundry.adapter.canonical import load_adapter
 from ptefoundry.digest import hash_bytes
 from ptefoundry.errors import AdapterError
 from ptefoundry.lowering.encodings import encode_fp32
@@ -43,7 +43,7 @@ def _of_base(folder: Path) -> str | None:
 
 def _of_adapter(folder: Path) -> str | None:
     first: dict[str, str] = {}
-    with open_tensors(folder / TENSORS_FILE, AdapterError) as tensors:
+    with open_tensors(load_adapter(folder).checked_file(), AdapterError) as tensors:
         for name in sorted(tensors.tensors):
             data = b"".join(encode_fp32(tensors, name))
             if is_zeros(data):

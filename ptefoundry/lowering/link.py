@@ -15,7 +15,7 @@ are those of a full export, but for the numbers of norms of a base that are equa
 from collections.abc import Mapping
 from pathlib import Path
 
-from ptefoundry.adapter.canonical import TENSORS_FILE, CanonicalAdapter
+from ptefoundry.adapter.canonical import CanonicalAdapter
 from ptefoundry.digest import hash_bytes
 from ptefoundry.errors import AdapterError, ArtifactError, VerificationError
 from ptefoundry.files import atomic_writer
@@ -23,6 +23,7 @@ from ptefoundry.lowering.encodings import encode_fp32
 from ptefoundry.lowering.eos import PLACEHOLDERS, fill_ids, read_ids
 from ptefoundry.lowering.foundation import Foundation
 from ptefoundry.lowering.numbering import check_numbering
+from ptefoundry.lowering.ordering import check_order
 from ptefoundry.lowering.padding import mark_zeros, pad_matrix, unpadded_shape
 from ptefoundry.lowering.readback import check_program
 from ptefoundry.lowering.template import Slot, Template, stored_ranges
@@ -64,11 +65,12 @@ class Linker:
         Raises:
             AdapterError: the adapter does not fit the template, is damaged, or has
                 a matrix that equals a tensor of the base.
+            ArtifactError: the template's map exchanges tensors of the base.
             VerificationError: what was written does not read back as it must.
         """
         self._check_signature(adapter, pad=pad)
         if adapter is not None:
-            with open_tensors(adapter.folder / TENSORS_FILE, AdapterError) as tensors:
+            with open_tensors(adapter.checked_file(), AdapterError) as tensors:
                 self._fill_from_adapter(tensors, adapter.modules)
         with atomic_writer(into, check=self._read_back) as file:
             file.write(self._image)
@@ -85,7 +87,9 @@ class Linker:
                 "memory of this machine is faulty, run it again"
             )
         if not self._is_parsed:
-            check_program(path, self._foundation.data, eos_ids=self._foundation.eos_ids)
+            foundation = self._foundation
+            program = check_program(path, foundation.data, eos_ids=foundation.eos_ids)
+            check_order(self._template, program)
             self._is_parsed = True
 
     def _fill_from_foundation(self) -> None:

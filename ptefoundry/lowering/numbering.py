@@ -5,7 +5,7 @@ each matrix where the other belongs. But a placeholder is its number and zeros b
 it, and numbers follow the names, so its key tells which tensor it stands for.
 
 Only an adapter's are looked at: hashing all of a base's, gigabytes of zeros, would
-take longer than linking. A base's are compared by name alone.
+take longer than linking. A base's are told apart by where they stand, see `ordering`.
 """
 
 import struct
@@ -13,9 +13,9 @@ from hashlib import sha256
 
 from ptefoundry.errors import ArtifactError
 from ptefoundry.lowering.encodings import FP32
-from ptefoundry.lowering.template import Slot, Template
+from ptefoundry.lowering.template import Recipe, Slot, Template
 
-_OUTPUT = "output.weight"
+_OUTPUT, _EMBEDDINGS = "output.weight", "tok_embeddings.weight"
 
 
 def check_numbering(template: Template) -> None:
@@ -35,13 +35,21 @@ def check_numbering(template: Template) -> None:
         wrong = next((one for one in found if one not in expected), "another order or number")
         raise _altered(template, "slots", f"those of its signature in their order, found {wrong}")
     for slot in template.map.slots:
-        # A tied head that is not quantized like its table has a slot of its own.
-        if slot.encoding == FP32 and slot.name not in (slot.source, _OUTPUT):
+        if slot.source != _source_of(slot.name, template.map.recipe):
             raise _altered(template, slot.name, f"the tensor of its name, found {slot.source}")
     first = _first_number(template, slots[0]) if slots else 0
     for number, slot in enumerate(slots, first):
         if slot.encoding == FP32 and slot.key != _placeholder_key(number, slot.size):
             raise _altered(template, slot.name, f"the key of placeholder {number}, found another")
+
+
+def _source_of(name: str, recipe: Recipe) -> str:
+    """The canonical tensor that a slot is made of."""
+    stem, _, part = name.rpartition(".")
+    source = f"{stem}.weight" if part == "scales" else name
+    # A tied head that is not quantized like its table has a slot of its own.
+    is_tied = source == _OUTPUT and recipe.architecture["tied_embeddings"]
+    return _EMBEDDINGS if is_tied else source
 
 
 def _first_number(template: Template, slot: Slot) -> int:

@@ -22,7 +22,7 @@ _METADATA = ("get_max_context_len", "get_max_seq_len", "get_vocab_size", EOS_IDS
 
 def check_program(
     program_file: Path, foundation: DataFile, *, eos_ids: tuple[int, ...] | None = None
-) -> None:
+) -> Program:
     """Check that a program is complete with a foundation and takes all of its keys right.
 
     The bytes of the foundation are not read: `check_foundation` does that, once
@@ -32,6 +32,9 @@ def check_program(
         program_file: the `.pte`.
         foundation: its data.
         eos_ids: what `get_eos_ids` must return; None for anything.
+
+    Returns:
+        The program as it was read.
 
     Raises:
         VerificationError: a method or key is missing, metadata is wrong, a key stands in both
@@ -47,6 +50,7 @@ def check_program(
         )
     _check_keys(program, foundation)
     _check_contents(program_file, program.entries)
+    return program
 
 
 def check_foundation(path: Path) -> None:

@@ -27,7 +27,7 @@ from ptefoundry.errors import ConfigError
 from ptefoundry.registry.documents import Clock, format_time
 from ptefoundry.registry.leases import Lease, list_leases
 from ptefoundry.registry.liveness import Live, find_live, read_channels
-from ptefoundry.registry.names import BLOBS, Reference, is_digest
+from ptefoundry.registry.names import BLOBS, Reference, compressed_key, is_digest
 from ptefoundry.registry.parallel import for_each
 from ptefoundry.registry.refs import VersionRef, list_refs
 from ptefoundry.registry.retention import (
@@ -154,14 +154,15 @@ def _pretend_removed(
 def _sweep_all(
     store: Store, sweeper: Sweeper, live: Live, notes: dict[str, Tombstone]
 ) -> Iterator[tuple[Outcome, int]]:
-    """Treat all blobs, then tombstones and attachments of blobs that are not there."""
-    unseen = dict(live.subjects)
+    """Treat all blobs, then tombstones, attachments and copies of blobs that are not there."""
+    unseen, copies = dict(live.subjects), set(live.compressed)
 
     def candidates() -> Iterator[_Candidate]:
         for info in store.list(BLOBS):
             digest = f"sha256:{info.key.removeprefix(BLOBS)}"
             if is_digest(digest):
                 unseen.pop(digest, None)
+                copies.discard(digest)
                 yield _Candidate(digest, info.size, info.modified, notes.pop(digest, None))
         for digest, modified in unseen.items():
             yield _Candidate(digest, 0, modified, notes.pop(digest, None))
@@ -171,7 +172,11 @@ def _sweep_all(
     def treat(one: _Candidate) -> tuple[Outcome, int]:
         return sweeper.treat(one.digest, one.modified, one.note), one.size
 
-    return for_each(treat, candidates())
+    yield from for_each(treat, candidates())
+    if not sweeper.dry_run:
+        # Kept by a push while its document was deleted. A push that is just bringing that back
+        # may lose the copy by this: readers take the document then.
+        list(for_each(store.delete, map(compressed_key, copies)))
 
 
 def _drop_stale(store: Store, leases: Sequence[Lease], now: float, *, dry_run: bool) -> int:

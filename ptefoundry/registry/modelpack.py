@@ -27,6 +27,9 @@ TITLE, VERSION = "org.opencontainers.image.title", "org.opencontainers.image.ver
 CHUNKS_DIGEST, CHUNKS_SIZE = f"{PREFIX}chunks.digest", f"{PREFIX}chunks.size"
 _T = TypeVar("_T")
 _FIRST_FOLDER = "tokenizer/"
+_PRECISIONS = {"fp32": "float32", "fp16": "float16"}
+_PLAIN = frozenset({"none", "fp32"})
+"""Forms of weights that are not quantized."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,13 +90,14 @@ def reduce_manifest(manifest: Manifest, variant: Variant, files: Iterable[FileEn
 
 def config_bytes(manifest: Manifest, variant: Variant, layers: Sequence[Descriptor]) -> bytes:
     """The configuration's canonical JSON; the schema allows no fields but its own."""
+    backend = manifest.backends.get(variant.backend, {})
     config: dict[str, object] = {
         "architecture": "transformer",
         "capabilities": {"inputTypes": ["text"], "outputTypes": ["text"]},
         "format": "executorch",
-        "precision": "float32",
+        "precision": _precision(backend),
     }
-    if quantization := _quantization(manifest.backends.get(variant.backend, {})):
+    if quantization := _quantization(backend):
         config["quantization"] = quantization
     return canonical_json(
         {
@@ -108,12 +112,34 @@ def config_bytes(manifest: Manifest, variant: Variant, layers: Sequence[Descript
     )
 
 
+def _precision(backend: Mapping[str, object]) -> str:
+    """In what it computes. XNNPACK's programs do in fp32, also from weights stored as fp16."""
+    dtype = str(backend.get("dtype", "fp32"))
+    return _PRECISIONS.get(dtype, dtype)
+
+
 def _quantization(backend: Mapping[str, object]) -> str:
-    """How the weights are stored, where it is not fp32: `linears: 8da4w,32; ..`."""
-    stored = backend.get(STORED_WEIGHTS, [])
+    """How weights are stored, where it is neither fp32 nor `dtype`: `linears: 8da4w,32; ..`."""
+    forms = _stored_forms(backend) if STORED_WEIGHTS in backend else _chosen_forms(backend)
+    return "; ".join(f"{what}: {form}" for what, form in sorted(forms) if form not in _PLAIN)
+
+
+def _stored_forms(backend: Mapping[str, object]) -> set[tuple[str, str]]:
+    stored = backend[STORED_WEIGHTS]
     assert isinstance(stored, list)
-    forms = {(weights["what"], weights["form"]) for weights in stored}
-    return "; ".join(f"{what}: {form}" for what, form in sorted(forms) if form != "fp32")
+    return {(weights["what"], weights["form"]) for weights in stored}
+
+
+def _chosen_forms(backend: Mapping[str, object]) -> set[tuple[str, str]]:
+    """By the options, where no foundation tells: CoreML's are all that says it."""
+    linear = str(backend.get("linear", "none"))
+    head = str(backend.get("head", "same"))
+    embedding = str(backend.get("embedding", "none"))
+    return {
+        ("linears", linear),
+        ("output head", linear if head == "same" else head),
+        ("embedding table", embedding),
+    }
 
 
 def _only(values: Mapping[str, _T], key: str) -> dict[str, _T]:

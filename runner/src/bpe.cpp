@@ -1,8 +1,11 @@
 #include "bpe.h"
 
 #include <algorithm>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <queue>
+#include <tuple>
+#include <utility>
 
 #include "unicode.h"
 
@@ -12,6 +15,8 @@ namespace {
 using nlohmann::json;
 
 constexpr int64_t kNone = -1;
+// No vocabulary comes near, and tables have a place for each id.
+constexpr int64_t kLargestId = (1 << 24) - 1;
 
 // Printable Latin-1 characters stand for themselves; the other 68 bytes are
 // U+0100 onwards, in order.
@@ -37,6 +42,25 @@ Status refuse_unless_absent(const json& model, const char* key) {
   }
   return Failure{"the BPE option " + std::string(key) + " = " + value.dump() +
                  " is not supported"};
+}
+
+// A merge is a list of two tokens, or in older files one text.
+Result<std::pair<std::string, std::string>> read_pair(const json& merge) {
+  if (merge.is_array()) {
+    return std::pair(merge.at(0).get<std::string>(),
+                     merge.at(1).get<std::string>());
+  }
+  const auto text = merge.get<std::string>();
+  const size_t space = text.find(' ');
+  if (space == std::string::npos ||
+      text.find(' ', space + 1) != std::string::npos) {
+    return Failure{"the merge '" + text + "' is not two tokens"};
+  }
+  return std::pair(text.substr(0, space), text.substr(space + 1));
+}
+
+uint64_t pair_of(int64_t left, int64_t right) {
+  return static_cast<uint64_t>(left) << 32 | static_cast<uint64_t>(right);
 }
 
 // One symbol of the piece being merged, in a list linked by indices.
@@ -74,25 +98,35 @@ std::optional<std::string> from_byte_alphabet(std::string_view text) {
   return bytes;
 }
 
-size_t Bpe::PairHash::operator()(const Pair& pair) const {
-  return std::hash<uint64_t>()(static_cast<uint64_t>(pair.first) << 32 ^
-                               static_cast<uint64_t>(pair.second));
-}
-
-Result<Bpe> Bpe::create(const json& model) {
+Result<Vocabulary> read_vocabulary(const json& model) {
   // Old files leave the type out.
   const auto type = model.value("type", std::string("BPE"));
   if (type != "BPE") {
     return Failure{"the model type " + type + " is not supported, only BPE is"};
   }
+  const auto& tokens = model.at("vocab").get_ref<const json::object_t&>();
+  Vocabulary vocabulary;
+  vocabulary.reserve(tokens.size());
+  for (const auto& [token, id] : tokens) {
+    const auto number = id.get<int64_t>();
+    if (number < 0 || number > kLargestId) {
+      return Failure{"the token '" + token + "' has id " + id.dump() +
+                     ", expected 0 to " + std::to_string(kLargestId)};
+    }
+    vocabulary[token] = number;
+  }
+  return vocabulary;
+}
+
+Result<Bpe> Bpe::create(const json& model, const Vocabulary& vocabulary) {
   for (const char* option : {"dropout", "continuing_subword_prefix",
                              "end_of_word_suffix", "byte_fallback"}) {
     RETURN_IF_FAILED(refuse_unless_absent(model, option));
   }
   Bpe bpe;
   bpe.ignore_merges_ = model.value("ignore_merges", false);
-  RETURN_IF_FAILED(bpe.read_vocabulary(model.at("vocab")));
-  RETURN_IF_FAILED(bpe.read_merges(model.at("merges")));
+  bpe.read_tokens(vocabulary);
+  RETURN_IF_FAILED(bpe.read_merges(model.at("merges"), vocabulary));
   const bool covers_all_bytes =
       std::find(bpe.byte_ids_.begin(), bpe.byte_ids_.end(), kNone) ==
       bpe.byte_ids_.end();
@@ -103,63 +137,90 @@ Result<Bpe> Bpe::create(const json& model) {
   return bpe;
 }
 
-Status Bpe::read_vocabulary(const json& vocab) {
+void Bpe::read_tokens(const Vocabulary& vocabulary) {
   byte_ids_.fill(kNone);
-  for (const auto& [token, id] : vocab.items()) {
-    vocabulary_[token] = id.get<int64_t>();
-    const auto bytes = from_byte_alphabet(token);
+  std::vector<std::pair<std::string, int64_t>> words;
+  for (const auto& [token, id] : vocabulary) {
+    auto bytes = from_byte_alphabet(token);
     if (!bytes.has_value() || bytes->empty()) {
       continue;  // Such a token can be decoded, but no text leads to it.
     }
-    ids_by_bytes_[*bytes] = id.get<int64_t>();
     if (bytes->size() == 1) {
-      byte_ids_[static_cast<unsigned char>(bytes->front())] = id.get<int64_t>();
+      byte_ids_[static_cast<unsigned char>(bytes->front())] = id;
+    }
+    if (ignore_merges_) {
+      words.emplace_back(std::move(*bytes), id);
     }
   }
-  return Done{};
+  std::sort(words.begin(), words.end());
+  for (const auto& [bytes, id] : words) {
+    words_.push_back(bytes);
+    word_ids_.push_back(static_cast<uint32_t>(id));
+  }
 }
 
-Status Bpe::read_merges(const json& merges) {
+Status Bpe::read_merges(const json& merges, const Vocabulary& vocabulary) {
   merges_.reserve(merges.size());
-  int64_t rank = 0;
   for (const json& merge : merges) {
-    if (merge.is_array()) {
-      RETURN_IF_FAILED(add_merge(merge.at(0).get<std::string>(),
-                                 merge.at(1).get<std::string>(), rank++));
-      continue;
+    ASSIGN_OR_RETURN(const auto pair, read_pair(merge));
+    const auto& [left, right] = pair;
+    const auto left_id = vocabulary.find(left);
+    const auto right_id = vocabulary.find(right);
+    const auto merged_id = vocabulary.find(left + right);
+    for (const auto& id : {left_id, right_id, merged_id}) {
+      if (id == vocabulary.end()) {
+        return Failure{"the merge '" + left + " " + right +
+                       "' has a token that is not in the vocabulary"};
+      }
     }
-    const auto text = merge.get<std::string>();
-    const size_t space = text.find(' ');
-    if (space == std::string::npos ||
-        text.find(' ', space + 1) != std::string::npos) {
-      return Failure{"the merge '" + text + "' is not two tokens"};
-    }
-    RETURN_IF_FAILED(
-        add_merge(text.substr(0, space), text.substr(space + 1), rank++));
+    merges_.push_back({static_cast<uint32_t>(left_id->second),
+                       static_cast<uint32_t>(right_id->second),
+                       static_cast<uint32_t>(merges_.size()),
+                       static_cast<uint32_t>(merged_id->second)});
   }
+  std::sort(merges_.begin(), merges_.end(), [](const Merge& a, const Merge& b) {
+    return std::tie(a.left, a.right, a.rank) <
+           std::tie(b.left, b.right, b.rank);
+  });
   return Done{};
 }
 
-Status Bpe::add_merge(const std::string& left, const std::string& right,
-                      int64_t rank) {
-  const auto left_id = vocabulary_.find(left);
-  const auto right_id = vocabulary_.find(right);
-  const auto merged_id = vocabulary_.find(left + right);
-  for (const auto& id : {left_id, right_id, merged_id}) {
-    if (id == vocabulary_.end()) {
-      return Failure{"the merge '" + left + " " + right +
-                     "' has a token that is not in the vocabulary"};
+const Bpe::Merge* Bpe::find_merge(int64_t left, int64_t right) const {
+  // Of a pair that is there twice the last one counts.
+  const auto after = std::upper_bound(
+      merges_.begin(), merges_.end(), pair_of(left, right),
+      [](uint64_t pair, const Merge& merge) {
+        return pair < pair_of(merge.left, merge.right);
+      });
+  if (after == merges_.begin()) {
+    return nullptr;
+  }
+  const Merge& found = *std::prev(after);
+  return found.left == left && found.right == right ? &found : nullptr;
+}
+
+std::optional<int64_t> Bpe::find_word(std::string_view bytes) const {
+  size_t first = 0;
+  size_t count = words_.size();
+  while (count > 0) {
+    const size_t half = count / 2;
+    if (words_[first + half] < bytes) {
+      first += half + 1;
+      count -= half + 1;
+    } else {
+      count = half;
     }
   }
-  merges_[{left_id->second, right_id->second}] = {rank, merged_id->second};
-  return Done{};
+  if (first == words_.size() || words_[first] != bytes) {
+    return std::nullopt;
+  }
+  return word_ids_[first];
 }
 
 void Bpe::encode(std::string_view piece, std::vector<int64_t>& ids) const {
   if (ignore_merges_) {
-    const auto whole = ids_by_bytes_.find(std::string(piece));
-    if (whole != ids_by_bytes_.end()) {
-      ids.push_back(whole->second);
+    if (const auto whole = find_word(piece)) {
+      ids.push_back(*whole);
       return;
     }
   }
@@ -183,9 +244,10 @@ void Bpe::encode(std::string_view piece, std::vector<int64_t>& ids) const {
     if (next == kNone) {
       return;
     }
-    const auto merge = merges_.find({symbols[position].id, symbols[next].id});
-    if (merge != merges_.end()) {
-      candidates.push({merge->second.rank, position, merge->second.id});
+    const Merge* const merge =
+        find_merge(symbols[position].id, symbols[next].id);
+    if (merge != nullptr) {
+      candidates.push({merge->rank, position, merge->id});
     }
   };
   for (size_t i = 0; i < symbols.size(); ++i) {
@@ -200,8 +262,8 @@ void Bpe::encode(std::string_view piece, std::vector<int64_t>& ids) const {
     }
     Symbol& right = symbols[left.next];
     // Either symbol may have been merged since the pair was considered.
-    const auto merge = merges_.find({left.id, right.id});
-    if (merge == merges_.end() || merge->second.id != best.merged_id) {
+    const Merge* const merge = find_merge(left.id, right.id);
+    if (merge == nullptr || merge->id != best.merged_id) {
       continue;
     }
     left.id = best.merged_id;

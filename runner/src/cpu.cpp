@@ -23,15 +23,19 @@ std::string name_of(const std::string& line) {
 std::string describe_cpu() {
   utsname system = {};
   uname(&system);
-  std::set<std::string> lines;  // cores of one kind repeat them
   std::ifstream stream("/proc/cpuinfo");
+  return describe_cpu(system.machine, stream);
+}
+
+std::string describe_cpu(const std::string& machine, std::istream& cpuinfo) {
+  std::set<std::string> lines;  // cores of one kind repeat them
   std::string line;
-  while (std::getline(stream, line)) {
+  while (std::getline(cpuinfo, line)) {
     if (line.find(':') != std::string::npos && kTelling.count(name_of(line))) {
       lines.insert(line);
     }
   }
-  std::string description = std::string(system.machine) + "\n";
+  std::string description = machine + "\n";
   for (const std::string& telling : lines) {
     description += telling + "\n";
   }

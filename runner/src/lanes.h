@@ -5,7 +5,9 @@
 #include <cstring>
 
 // One binary for every x86-64: the loader picks the version for its processor.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+// Tests define it as nothing, to run what a processor without AVX2 gets.
+#ifdef PTEFOUNDRY_FOR_EACH_PROCESSOR
+#elif defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define PTEFOUNDRY_FOR_EACH_PROCESSOR \
   __attribute__((target_clones("arch=x86-64-v3", "default")))
 #else

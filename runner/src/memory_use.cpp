@@ -1,5 +1,11 @@
 #include "memory_use.h"
 
+#include <stdlib.h>  // defines __GLIBC__
+
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -26,6 +32,12 @@ MemoryUse read_memory_use() {
     }
   }
   return use;
+}
+
+void give_back_freed_memory() {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
 }
 
 }  // namespace ptefoundry

@@ -15,4 +15,8 @@ struct MemoryUse {
 
 MemoryUse read_memory_use();
 
+// Gives freed memory back to the system, which the allocator would keep where
+// something above it is still in use.
+void give_back_freed_memory();
+
 }  // namespace ptefoundry

@@ -5,10 +5,11 @@
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
+#include <utility>
 
-#include "checksum.h"
 #include "cpu.h"
 #include "files.h"
+#include "packed_key.h"
 #include "separate_process.h"
 
 namespace ptefoundry {
@@ -25,15 +26,13 @@ std::string variable(const char* name) {
   return value == nullptr ? "" : value;
 }
 
-// Identifies contents without reading them: the index of a data file names its
-// tensors by their sha256.
 Result<std::string> make_key(const std::vector<std::string>& data_files) {
-  std::string identity = PTEFOUNDRY_XNNPACK_SHA256 "\n" + describe_cpu();
+  PackedOrigin origin = {PTEFOUNDRY_XNNPACK_SHA256, describe_cpu(), {}};
   for (const std::string& path : data_files) {
-    ASSIGN_OR_RETURN(const std::string index, read_data_index(path));
-    identity += to_hex(checksum(index)) + "\n";
+    ASSIGN_OR_RETURN(std::string index, read_data_index(path));
+    origin.indices.push_back(std::move(index));
   }
-  return to_hex(checksum(identity));
+  return packed_key(origin);
 }
 
 uint64_t expected_bytes(const std::vector<std::string>& data_files) {

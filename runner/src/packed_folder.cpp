@@ -12,6 +12,7 @@
 
 #include "files.h"
 #include "packed_index.h"
+#include "packed_rewrite.h"
 #include "packed_seal.h"
 
 namespace ptefoundry {
@@ -62,6 +63,32 @@ Result<std::vector<FileSeal>> seal_all(const std::vector<std::string>& paths) {
     seals.push_back(seal);
   }
   return seals;
+}
+
+Result<uint64_t> count_tensors(const std::string& draft) {
+  const FileHandle file = open_to_read(draft);
+  if (!file.is_open()) {
+    return Failure{draft + ": cannot be opened: " + std::strerror(errno)};
+  }
+  ASSIGN_OR_RETURN(const MappedFile mapped, MappedFile::map(file, draft));
+  const auto tensors = count_packed_tensors(mapped.bytes());
+  if (!tensors.ok()) {
+    return Failure{draft + ": " + tensors.failure().message};
+  }
+  return tensors.value();
+}
+
+Status move_draft(const std::string& draft, const std::string& moved) {
+  const FileHandle file(::open(draft.c_str(), O_RDWR | O_CLOEXEC));
+  if (!file.is_open()) {
+    return Failure{draft + ": cannot be opened: " + std::strerror(errno)};
+  }
+  Status done = move_bytes(file, draft, moved);
+  if (!done.ok()) {
+    std::error_code error;
+    fs::remove(moved, error);
+  }
+  return done;
 }
 
 struct Entry {
@@ -169,26 +196,21 @@ std::string PackedFolder::make_draft(const std::string& key) const {
 Status PackedFolder::seal_draft(const std::string& draft,
                                 const std::string& key,
                                 const std::vector<std::string>& sources) const {
-  const FileHandle file = open_to_read(draft);
-  if (!file.is_open()) {
-    return Failure{draft + ": cannot be opened: " + std::strerror(errno)};
-  }
   PackedSeal seal = {};
-  {
-    ASSIGN_OR_RETURN(const MappedFile mapped, MappedFile::map(file, draft));
-    const auto tensors = count_packed_tensors(mapped.bytes());
-    if (!tensors.ok()) {
-      return Failure{draft + ": " + tensors.failure().message};
-    }
-    seal.tensors = tensors.value();
-  }
+  ASSIGN_OR_RETURN(seal.tensors, count_tensors(draft));
+  const std::string moved = draft + kDraftSuffix;
+  RETURN_IF_FAILED(move_draft(draft, moved));
   ASSIGN_OR_RETURN(seal.sources, seal_all(sources));
-  std::error_code error;
-  fs::rename(draft, packed_path(key), error);
-  if (error) {
-    return Failure{draft + ": cannot be renamed: " + error.message()};
+  const FileHandle file = open_to_read(moved);
+  if (!file.is_open()) {
+    return Failure{moved + ": cannot be opened: " + std::strerror(errno)};
   }
-  ASSIGN_OR_RETURN(seal.packed, make_seal(file, draft));
+  std::error_code error;
+  fs::rename(moved, packed_path(key), error);
+  if (error) {
+    return Failure{moved + ": cannot be renamed: " + error.message()};
+  }
+  ASSIGN_OR_RETURN(seal.packed, make_seal(file, packed_path(key)));
   return write_seal(seal_path(key), seal);
 }
 

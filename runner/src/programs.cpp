@@ -60,6 +60,7 @@ Status Programs::unload(const std::string& name) {
     return Failure{"adapter '" + name + "' is not loaded"};
   }
   slot->loaded.reset();
+  give_back_freed_memory();
   return Done{};
 }
 

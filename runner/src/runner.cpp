@@ -24,6 +24,9 @@ Status Runner::load_text() {
     return Done{};
   }
   ASSIGN_OR_RETURN(tokenizer_, Tokenizer::load(directory));
+  // Its file was a document of many times what is kept of it. Programs would
+  // use that memory, but not all of it, and would seem to cost less.
+  give_back_freed_memory();
   // The file also names end-of-sequence tokens, so it is read if there.
   const bool wants_chat =
       options_.chat_template || options_.mode == Mode::kChat;

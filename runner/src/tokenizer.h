@@ -10,6 +10,7 @@
 #include "bpe.h"
 #include "pretokenizer.h"
 #include "result.h"
+#include "string_table.h"
 
 namespace ptefoundry {
 
@@ -22,7 +23,7 @@ struct TokenizerParts {
   Bpe bpe;
   std::vector<int64_t> prefix;  // that the post-processor puts before a text
   std::vector<int64_t> suffix;
-  std::vector<std::string> bytes_by_id;  // empty for special tokens
+  StringTable bytes_by_id;  // empty for special tokens
 };
 
 class Tokenizer {

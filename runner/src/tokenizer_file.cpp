@@ -75,8 +75,8 @@ Status read_post_processor(const json& spec, TokenizerParts& parts) {
 // Hugging Face ignores the ids of added tokens: it takes that of the
 // vocabulary, or else the next free one. A file that says otherwise would mean
 // different things to different readers.
-Status check_added_ids(const std::vector<AddedToken>& tokens, const Bpe& bpe) {
-  const auto& vocabulary = bpe.vocabulary();
+Status check_added_ids(const std::vector<AddedToken>& tokens,
+                       const Vocabulary& vocabulary) {
   auto next = static_cast<int64_t>(vocabulary.size());
   for (const AddedToken& token : tokens) {
     const auto known = vocabulary.find(token.content);
@@ -91,25 +91,40 @@ Status check_added_ids(const std::vector<AddedToken>& tokens, const Bpe& bpe) {
   return Done{};
 }
 
-Status read_tokens(const json& list, TokenizerParts& parts) {
-  ASSIGN_OR_RETURN(std::vector<AddedToken> tokens, read_added_tokens(list));
-  RETURN_IF_FAILED(check_added_ids(tokens, parts.bpe));
-  const auto set_bytes = [&](int64_t id, std::string bytes) {
-    auto& table = parts.bytes_by_id;
+// What each id adds to a text.
+StringTable read_bytes(const Vocabulary& vocabulary,
+                       const std::vector<AddedToken>& added) {
+  std::vector<std::string> table;
+  size_t total = 0;
+  const auto set = [&](int64_t id, std::string_view spelled) {
     table.resize(std::max(table.size(), static_cast<size_t>(id) + 1));
-    table[static_cast<size_t>(id)] = std::move(bytes);
+    std::string& bytes = table[static_cast<size_t>(id)];
+    bytes = from_byte_alphabet(spelled).value_or(std::string(spelled));
+    total += bytes.size();
   };
-  for (const auto& [token, id] : parts.bpe.vocabulary()) {
-    set_bytes(id, from_byte_alphabet(token).value_or(token));
+  for (const auto& [token, id] : vocabulary) {
+    set(id, token);
   }
+  for (const AddedToken& token : added) {
+    // The byte-level decoder also reads added tokens in its alphabet.
+    set(token.id, token.special ? "" : token.content);
+  }
+  StringTable bytes;
+  bytes.reserve(table.size(), total);
+  for (const std::string& text : table) {
+    bytes.push_back(text);
+  }
+  return bytes;
+}
+
+Status read_added(const json& list, const Vocabulary& vocabulary,
+                  TokenizerParts& parts) {
+  ASSIGN_OR_RETURN(std::vector<AddedToken> tokens, read_added_tokens(list));
+  RETURN_IF_FAILED(check_added_ids(tokens, vocabulary));
+  parts.bytes_by_id = read_bytes(vocabulary, tokens);
   std::vector<AddedToken> raw;
   std::vector<AddedToken> normalized;
   for (AddedToken& token : tokens) {
-    // The byte-level decoder also reads added tokens in its alphabet.
-    set_bytes(token.id,
-              token.special
-                  ? ""
-                  : from_byte_alphabet(token.content).value_or(token.content));
     if (token.normalized && parts.nfc) {
       if (token.special) {
         // Where such a token stands in the user's text is lost on the way.
@@ -137,12 +152,14 @@ Result<TokenizerParts> read_parts(const json& file) {
   RETURN_IF_FAILED(check_decoder(file.value("decoder", json())));
   ASSIGN_OR_RETURN(Pretokenizer pretokenizer,
                    Pretokenizer::create(file.value("pre_tokenizer", json())));
-  ASSIGN_OR_RETURN(Bpe bpe, Bpe::create(file.at("model")));
+  ASSIGN_OR_RETURN(const Vocabulary vocabulary,
+                   read_vocabulary(file.at("model")));
+  ASSIGN_OR_RETURN(Bpe bpe, Bpe::create(file.at("model"), vocabulary));
   ASSIGN_OR_RETURN(AddedTokenFinder none, AddedTokenFinder::create({}));
   TokenizerParts parts{none,           none, nfc, std::move(pretokenizer),
                        std::move(bpe), {},   {},  {}};
-  RETURN_IF_FAILED(
-      read_tokens(file.value("added_tokens", json::array()), parts));
+  RETURN_IF_FAILED(read_added(file.value("added_tokens", json::array()),
+                              vocabulary, parts));
   RETURN_IF_FAILED(
       read_post_processor(file.value("post_processor", json()), parts));
   return parts;
@@ -152,9 +169,11 @@ Result<TokenizerParts> read_parts(const json& file) {
 
 Result<TokenizerParts> read_tokenizer_file(const std::string& directory) {
   const std::string path = directory + "/tokenizer.json";
-  ASSIGN_OR_RETURN(const std::string text, read_text_file(path));
+  ASSIGN_OR_RETURN(std::string text, read_text_file(path));
   try {
-    auto parts = read_parts(json::parse(text));
+    const json file = json::parse(text);
+    std::string().swap(text);  // megabytes that nobody needs from here on
+    auto parts = read_parts(file);
     if (!parts.ok()) {
       return Failure{path + ": " + parts.failure().message};
     }

@@ -80,6 +80,17 @@ TEST(ignore_merges_takes_whole_words) {
   CHECK(load(file).value().encode("cbb").value() == (Ids{2, 1, 1}));
 }
 
+TEST(of_a_merge_that_is_there_twice_the_last_one_counts) {
+  json file = small_tokenizer();
+  file["model"]["vocab"]["bc"] = 9;
+  file["model"]["merges"] = {"b c", "a b"};
+  file["added_tokens"] = json::array();
+  file["post_processor"] = nullptr;
+  CHECK(load(file).value().encode("abc").value() == (Ids{0, 9}));
+  file["model"]["merges"].push_back("b c");
+  CHECK(load(file).value().encode("abc").value() == (Ids{6, 2}));
+}
+
 TEST(special_tokens_decode_to_nothing) {
   const auto tokenizer = load(small_tokenizer());
   CHECK_EQUAL(tokenizer.value().bytes_of(8), " a");
@@ -150,6 +161,13 @@ TEST(damaged_files_are_refused) {
   file = small_tokenizer();
   file["model"]["merges"].push_back("a z");
   CHECK_CONTAINS(load_failure(file), "'a z' has a token");
+  for (const int64_t id : {-1, 1 << 24}) {
+    file = small_tokenizer();
+    file["model"]["vocab"]["b"] = id;
+    CHECK_CONTAINS(load_failure(file), "'b' has id " + std::to_string(id));
+  }
+  file["model"]["vocab"] = {1, 2};
+  CHECK_CONTAINS(load_failure(file), "not a tokenizer");
   file = small_tokenizer();
   file["model"].erase("vocab");
   CHECK_CONTAINS(load_failure(file), "not a tokenizer");

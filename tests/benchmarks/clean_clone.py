@@ -34,6 +34,11 @@ class CleanClone:
             SystemExit: it failed; with what it says.
         """
         start = time.perf_counter()
+        self.output(*arguments)
+        return time.perf_counter() - start
+
+    def output(self, *arguments: str) -> str:
+        """Standard output of a command of ptefoundry; raises as `seconds`."""
         done = subprocess.run(
             [_PROGRAM, *arguments],
             cwd=self.root,
@@ -44,7 +49,7 @@ class CleanClone:
         )
         if done.returncode != 0:
             raise SystemExit(f"ptefoundry {' '.join(arguments)} failed:\n{done.stderr}")
-        return time.perf_counter() - start
+        return done.stdout
 
 
 def origin_in(folder: Path, workspace: Path | None) -> Path:

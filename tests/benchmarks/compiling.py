@@ -23,10 +23,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from measure import MIB, machine, table, timed
+from measure import MIB, begin, show, table, timed
 
 import ptefoundry
-from ptefoundry.adapter.canonical import INFO_FILE, TENSORS_FILE, load_adapter
+from ptefoundry.adapter.canonical import TENSORS_FILE, load_adapter, save_adapter
 from ptefoundry.base.config import load_config
 from ptefoundry.files import write_json
 from ptefoundry.lowering.build import build_adapter, build_foundation
@@ -71,12 +71,12 @@ def main() -> None:
         STEPS[arguments.step](arguments.folder)
         return
     layers = arguments.layers or load_config(BASE / "config.json").n_layers
-    print(machine(Path.cwd()))
+    begin()
     with tempfile.TemporaryDirectory(dir="artifacts") as name:
         folder = Path(name)
         _prepare(folder, ADAPTERS / arguments.adapter, layers)
-        print(_times(folder, f"{arguments.adapter}, {layers} layers"))
-        print(_results(folder))
+        show(_times(folder, f"{arguments.adapter}, {layers} layers"))
+        show(_results(folder))
 
 
 def _times(folder: Path, what: str) -> str:
@@ -130,7 +130,7 @@ def _results(folder: Path) -> str:
 
 def _prepare(folder: Path, adapter: Path, layers: int) -> None:
     """Write the first layers of base and adapter in our form and in ExecuTorch's."""
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file, save, save_file
 
     def kept(by_name: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -147,11 +147,10 @@ def _prepare(folder: Path, adapter: Path, layers: int) -> None:
     shutil.copytree(BASE / "tokenizer", folder / "canonical" / "tokenizer")
 
     matrices = kept(load_file(adapter / TENSORS_FILE))
-    info = json.loads((adapter / INFO_FILE).read_text())
-    info["modules"] = kept(info["modules"])
+    canonical = load_adapter(adapter)
+    modules = kept(canonical.modules)
     (folder / "lora").mkdir()
-    save_file(matrices, folder / "lora" / TENSORS_FILE)
-    write_json(folder / "lora" / INFO_FILE, info)
+    save_adapter(folder / "lora", save(matrices), modules=modules, source=canonical.source)
     _prepare_upstream(folder / "upstream", weights, matrices, folder / "canonical")
 
 

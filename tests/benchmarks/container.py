@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).parents[1]))
 
 from clean_clone import CleanClone, clone, origin_in
-from measure import MIB, machine, table
+from measure import MIB, begin, show, table
 
 from ptefoundry.container.engine import Engine, connect
 from ptefoundry.container.image import Image, build_image
@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workspace", type=Path, help="a git repository with a params.yaml")
     arguments = parser.parse_args()
-    print(machine(ROOT))
+    begin()
     with (
         tempfile.TemporaryDirectory() as name,
         nullcontext() if engine_answers() else own_engine() as own,
@@ -44,9 +44,9 @@ def main() -> None:
             os.environ["DOCKER_HOST"] = own.address
         folder = Path(name)
         with connect() as engine:
-            print(_image(engine, folder / "cache"))
+            show(_image(engine, folder / "cache"))
         origin = origin_in(folder, arguments.workspace)
-        print(_builds(clone(origin, folder / "outside"), clone(origin, folder / "inside")))
+        show(_builds(clone(origin, folder / "outside"), clone(origin, folder / "inside")))
 
 
 def _image(engine: Engine, cache: Path) -> str:

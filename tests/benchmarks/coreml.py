@@ -15,10 +15,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from measure import MIB, machine, table, timed
+from measure import MIB, begin, show, table, timed
+from more_adapters import write_adapters
 
 import ptefoundry
-from ptefoundry.adapter.canonical import INFO_FILE, TENSORS_FILE
 from ptefoundry.coreml.build import SHARING_FILE, build_program
 from ptefoundry.coreml.params import CoremlParams
 
@@ -49,16 +49,17 @@ def main() -> None:
         adapters = {folder.name: folder for folder in arguments.build.iterdir()}
         build_program(BASE, adapters, CoremlParams(**json.loads(arguments.options)), arguments.into)
         return
-    print(machine(Path.cwd()))
+    begin()
     with tempfile.TemporaryDirectory(dir="artifacts") as name:
         counts = [int(count) for count in arguments.counts.split(",")]
         built = [_build(count, arguments.options, Path(name)) for count in counts]
-    print(_table(built))
+    show(_table(built))
 
 
 def _build(count: int, options: str, folder: Path) -> Built:
     adapters, into = folder / f"adapters-{count}", folder / f"coreml-{count}"
-    _write_adapters(count, adapters)
+    adapters.mkdir()
+    write_adapters(sorted(CANONICAL.iterdir()), count, adapters)
     command = [sys.executable, __file__, "--workspace", str(Path.cwd()), "--options", options]
     seconds, peak = timed([*command, "--build", str(adapters), "--into", str(into)])
     sharing = json.loads((into / SHARING_FILE).read_text())
@@ -70,20 +71,6 @@ def _build(count: int, options: str, folder: Path) -> Built:
         needed=sum(variant["needed_bytes"] for variant in sharing["variants"]),
         text=sum(variant["text_bytes"] for variant in sharing["variants"]),
     )
-
-
-def _write_adapters(count: int, folder: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
-    folder.mkdir()
-    sources = sorted(CANONICAL.iterdir())
-    for number in range(count):
-        source, into = sources[number % len(sources)], folder / f"adapter{number}"
-        into.mkdir()
-        factor = 1 + 0.01 * (number // len(sources))
-        tensors = {key: one * factor for key, one in load_file(source / TENSORS_FILE).items()}
-        save_file(tensors, into / TENSORS_FILE)
-        (into / INFO_FILE).write_bytes((source / INFO_FILE).read_bytes())
 
 
 def _table(built: list[Built]) -> str:

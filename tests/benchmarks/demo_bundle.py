@@ -5,7 +5,8 @@
 Needs a built workspace (`make demo`). Everything is measured in one run on one
 machine, and each table compares ways of doing the same thing: sharing on and
 off, one to three programs. Memory is what the kernel reports of the runner's
-process (smaps_rollup); times are medians of `REPEATS` processes.
+process (smaps_rollup), so what runs beside it does not change it; it and times are medians
+of `REPEATS` processes. Loads of further programs find the files in the machine's memory.
 """
 
 import argparse
@@ -14,10 +15,12 @@ import os
 import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from measure import MIB, machine, output, table, timed
+from measure import MIB, begin, output, repeated, show, table
 from runner_process import RUNNER, RunnerProcess
 
 import ptefoundry
@@ -34,11 +37,11 @@ def main() -> None:
     arguments = parser.parse_args()
     root = arguments.workspace.resolve()
     os.chdir(root)
-    print(machine(root))
-    print(_sizes(root))
-    print(_sharing(root))
-    print(_processes(root))
-    print(_commands())
+    begin()
+    show(_sizes(root))
+    show(_sharing(root))
+    _processes(root)
+    show(_commands())
 
 
 def _sizes(root: Path) -> str:
@@ -77,35 +80,67 @@ def _sharing(root: Path) -> str:
         *("sharing", "programs", "load of the last, s", "decode tok/s", "prefill tok/s"),
         *("RSS, MiB", "PSS, MiB", "anonymous, MiB"),
     ]
-    return table(f"Programs in one process ({NEW_TOKENS} tokens each)", header, rows)
+    title = f"Programs in one process ({NEW_TOKENS} tokens each, medians of {REPEATS})"
+    return table(title, header, rows)
 
 
-def _processes(root: Path) -> str:
-    """Processes side by side over one packed file, and what a switch takes."""
+def _processes(root: Path) -> None:
+    """Show processes side by side over one packed file, and what a switch takes."""
     bundle = root / "artifacts/bundle"
-    rows = []
-    with tempfile.TemporaryDirectory() as cache:
-        cold = _serve(bundle, cache)
-        build = cold.ready["packed_cache"]["build_s"]
-        servers: list[RunnerProcess] = []
-        for label in ("alone", "beside another"):
-            servers.append(cold if not servers else _serve(bundle, cache))
-            for server in servers:
-                server.ask(prompt=PROMPT, max_new_tokens=NEW_TOKENS)
-            for server in servers:
-                memory = server.ask(op="stats")["memory"]
-                values = (f"{memory[kind] / MIB:.0f}" for kind in ("rss", "pss", "anon"))
-                rows.append([label, *values])
-        switches = []
-        for adapter in sorted(_manifest(bundle)["adapters"]):
-            answer = servers[-1].ask(prompt=PROMPT, adapter=adapter, max_new_tokens=1)
-            switches.append([adapter, f"{answer['load_s']:.3f}", f"{answer['ttft_s']:.3f}"])
-        for server in servers:
-            server.quit()
+    rounds = [_side_by_side(bundle) for _ in range(REPEATS)]
+    packing = statistics.median(each.packing_s for each in rounds)
+    memory = _medians([each.memory for each in rounds])
+    switches = _medians([each.switches for each in rounds])
+    how = f"base program, packed once in {packing:.1f} s; medians of {REPEATS}"
     header = ["process", "RSS, MiB", "PSS, MiB", "anonymous, MiB"]
-    title = f"Processes side by side, base program (packed once in {build:.1f} s)"
-    second = ["cold adapter", "load, s", f"then to the first token of {PROMPT!r}, s"]
-    return table(title, header, rows) + "\n" + table("Switching", second, switches)
+    rows = [[label, *(f"{size / MIB:.0f}" for size in sizes)] for label, sizes in memory.items()]
+    show(table(f"Processes side by side ({how})", header, rows))
+    header = ["cold adapter", "load, s", f"then to the first token of {PROMPT!r}, s"]
+    rows = [[name, *(f"{seconds:.3f}" for seconds in times)] for name, times in switches.items()]
+    show(table(f"Switching (medians of {REPEATS})", header, rows))
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """Two processes over one packed file."""
+
+    packing_s: float
+    memory: dict[str, list[float]]
+    """RSS, PSS and anonymous bytes of each process."""
+    switches: dict[str, list[float]]
+    """Seconds to load each adapter, and to its first token, in the second process."""
+
+
+def _side_by_side(bundle: Path) -> SideBySide:
+    with tempfile.TemporaryDirectory() as cache:
+        first = _serve(bundle, cache)
+        first.ask(prompt=PROMPT, max_new_tokens=NEW_TOKENS)
+        memory = {"alone": _memory(first)}
+        second = _serve(bundle, cache)
+        for server in (first, second):
+            server.ask(prompt=PROMPT, max_new_tokens=NEW_TOKENS)
+        memory["the same beside another"] = _memory(first)
+        memory["the other"] = _memory(second)
+        switches = {}
+        for adapter in sorted(_manifest(bundle)["adapters"]):
+            answer = second.ask(prompt=PROMPT, adapter=adapter, max_new_tokens=1)
+            switches[adapter] = [answer["load_s"], answer["ttft_s"]]
+        for server in (first, second):
+            server.quit()
+    return SideBySide(first.ready["packed_cache"]["build_s"], memory, switches)
+
+
+def _memory(server: RunnerProcess) -> list[float]:
+    memory = server.ask(op="stats")["memory"]
+    return [memory[kind] for kind in ("rss", "pss", "anon")]
+
+
+def _medians(rounds: Sequence[dict[str, list[float]]]) -> dict[str, list[float]]:
+    """Of each number on its own."""
+    return {
+        name: [statistics.median(values) for values in zip(*(r[name] for r in rounds), strict=True)]
+        for name in rounds[0]
+    }
 
 
 def _serve(bundle: Path, cache: str) -> RunnerProcess:
@@ -149,6 +184,8 @@ def _run(bundle: Path, programs: list[str], options: list[str]) -> list[dict[str
 
 
 def _commands() -> str:
+    # So that there is nothing to do.
+    output(["ptefoundry", "build"])
     rows = []
     for label, command in (
         ("`ptefoundry --help`", ["ptefoundry", "--help"]),
@@ -156,9 +193,9 @@ def _commands() -> str:
         ("`ptefoundry build`, nothing to do", ["ptefoundry", "build"]),
         ("`dvc repro`, nothing to do", ["dvc", "repro"]),
     ):
-        seconds = statistics.median(timed(command)[0] for _ in range(REPEATS))
+        seconds, _ = repeated(command, REPEATS)
         rows.append([label, f"{seconds:.2f}"])
-    return table("Commands", ["command", "seconds"], rows)
+    return table(f"Commands (medians of {REPEATS})", ["command", "seconds"], rows)
 
 
 if __name__ == "__main__":

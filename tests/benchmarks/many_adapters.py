@@ -19,14 +19,12 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from measure import machine, table, timed
+from measure import begin, show, table, timed
 
-import ptefoundry
 from ptefoundry.lowering.full_export import export_in_full
 from ptefoundry.params import load_params
 from support.tiny_workspace import TinyWorkspace
 
-ROOT = Path(ptefoundry.__file__).parents[1]
 PROGRAM = Path(sys.executable).with_name("ptefoundry")
 
 
@@ -39,7 +37,7 @@ def main() -> None:
     if arguments.export:
         _export(arguments.export, arguments.into)
         return
-    print(machine(ROOT))
+    begin()
     with tempfile.TemporaryDirectory() as name:
         folder, count = Path(name), arguments.adapters
         ranks = {f"a{number:04d}": 4 for number in range(count)}
@@ -52,7 +50,7 @@ def main() -> None:
         again, _ = _timed_build(*words)
         first = next(iter(ranks))
         export, _ = timed([sys.executable, __file__, "--export", first, "--into", folder / "x"])
-    print(_table(count, seconds, again, export, built))
+    show(_table(count, seconds, again, export, built))
 
 
 def _run(*arguments: str) -> str:

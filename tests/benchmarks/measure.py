@@ -1,10 +1,13 @@
-"""What the benchmarks share: timing commands, describing the machine, printing tables."""
+"""What the benchmarks share: timing commands, printing tables and where they are from."""
 
 import datetime
+import functools
 import os
 import platform
+import shlex
+import statistics
 import subprocess
-import time
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,27 +15,54 @@ from pathlib import Path
 from ptefoundry.toolchain import current_toolchain
 
 MIB = 1 << 20
+ROOT = Path(__file__).resolve().parents[2]
+CODE = ("ptefoundry", "stages", "cli", "runner", "tests")
 
 
-def machine(root: Path) -> str:
-    """One line: date, commit, processor, memory, versions."""
+def begin() -> None:
+    """Print when, on what and with which command is measured; a long run may outlast it."""
+    print(f"{_provenance()}\n", flush=True)
+
+
+def show(text: str) -> None:
+    """Print a table, and the same line below it."""
+    print(f"{text}\n{_provenance()}\n", flush=True)
+
+
+@functools.cache
+def _provenance() -> str:
+    """Date, commit, machine, versions; command. The load tells what else was at work at first."""
     facts = current_toolchain()
-    commit = output(["git", "rev-parse", "--short", "HEAD"], cwd=root).strip()
-    cpu = next(
-        (
-            line.split(":")[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.processor(),
-    )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
     return (
-        f"{datetime.datetime.now(tz=datetime.UTC).date()}, commit {commit}, {cpu}, "
-        f"{os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}, "
-        f"torch {facts['compile']['torch']}, executorch {facts['compile']['executorch']}, "
-        f"{facts['runner']['compiler']}\n"
+        f"{datetime.datetime.now(tz=datetime.UTC).date()}, commit {_commit()}, {_processor()}, "
+        f"{os.cpu_count()} cores, {memory:.0f} GiB, load {os.getloadavg()[0]:.1f} before, "
+        f"Python {platform.python_version()}, torch {facts['compile']['torch']}, "
+        f"executorch {facts['compile']['executorch']}, {facts['runner']['compiler']}; "
+        f"`{_command()}`"
     )
+
+
+def _commit() -> str:
+    """Of the code that is measured."""
+    commit = output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT).strip()
+    status = ["git", "status", "--porcelain", "--untracked-files=no", "--", *CODE]
+    changes = output(status, cwd=ROOT)
+    return f"{commit} with changes" if changes else commit
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":")[1].strip()
+    return platform.processor()
+
+
+def _command() -> str:
+    """As it was typed from the top; of paths into the machine only their names."""
+    script = Path(sys.argv[0]).resolve().relative_to(ROOT)
+    arguments = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    return shlex.join(["python", str(script), *arguments])
 
 
 @dataclass(frozen=True)
@@ -44,7 +74,7 @@ class Usage:
     cpu_s: float
     """Seconds of all processors."""
     rss: int
-    """Peak, bytes."""
+    """Peak, bytes; at least 8 MiB."""
 
 
 def timed(command: Sequence[str | Path]) -> tuple[float, int]:
@@ -53,15 +83,27 @@ def timed(command: Sequence[str | Path]) -> tuple[float, int]:
     return usage.seconds, usage.rss
 
 
-def measured(command: Sequence[str | Path]) -> Usage:
+def repeated(command: Sequence[str | Path], times: int) -> tuple[float, int]:
+    """Median of seconds, and the highest peak, of a command that is run several times."""
+    return median([measured(command) for _ in range(times)])
+
+
+def median(runs: Sequence[Usage]) -> tuple[float, int]:
+    """Median of seconds, and the highest peak."""
+    return statistics.median(run.seconds for run in runs), max(run.rss for run in runs)
+
+
+def measured(command: Sequence[str | Path], cwd: Path | None = None) -> Usage:
     """What a command takes that must succeed."""
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status != 0:
+    # Isolated and without site-packages, to be small.
+    launch = [sys.executable, "-I", "-S", Path(__file__).with_name("measured_process.py")]
+    done = subprocess.run(
+        [*launch, *command], cwd=cwd, stdout=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode != 0:
         raise SystemExit(f"{' '.join(map(str, command))} failed; run `make demo` first")
-    seconds = time.perf_counter() - start
-    return Usage(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+    seconds, cpu_s, rss = done.stdout.split()
+    return Usage(float(seconds), float(cpu_s), int(rss))
 
 
 def output(command: Sequence[str | Path], cwd: Path | None = None) -> str:

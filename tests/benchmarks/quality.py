@@ -14,7 +14,7 @@ import math
 from pathlib import Path
 
 import torch
-from measure import machine, table
+from measure import begin, show, table
 from tokenizers import Tokenizer
 from torch.nn import functional
 
@@ -51,7 +51,7 @@ def main() -> None:
     base = root / "artifacts/base/canonical"
     tokens = Tokenizer.from_file(str(base / "tokenizer/tokenizer.json")).encode(TEXT.read_text())
     ids = torch.tensor([tokens.ids])
-    print(machine(Path(ptefoundry.__file__).parents[1]))
+    begin()
     plain = None
     rows = []
     for options in SCHEMES:
@@ -72,7 +72,7 @@ def main() -> None:
         *_DEFAULTS,
         *("bytes of weights", "perplexity", "of fp32's", "same most likely token"),
     ]
-    print(table(f"Quality of quantized bases ({ids.shape[1]} tokens)", header, rows))
+    show(table(f"Quality of quantized bases ({ids.shape[1]} tokens)", header, rows))
 
 
 _DEFAULTS = {part: getattr(XnnpackParams(), part) for part in ("embedding", "linear", "head")}

@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).parents[1]))
 
 from clean_clone import clone, origin_in
-from measure import machine, table
+from measure import begin, show, table
 
 CHECKS = {
     "`rebuild --verify`": (),
@@ -27,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workspace", type=Path, help="a git repository with a params.yaml")
     arguments = parser.parse_args()
-    print(machine(Path(__file__).parents[2]))
+    begin()
     with tempfile.TemporaryDirectory() as name:
         built = clone(origin_in(Path(name), arguments.workspace), Path(name) / "built")
         first = built.seconds("build")
@@ -35,7 +35,7 @@ def main() -> None:
         for title, options in CHECKS.items():
             seconds = built.seconds("rebuild", "--verify", *options)
             rows.append([title, f"{seconds:.1f}", f"{seconds / first:.2f}"])
-    print(table("Rebuild check", ["what", "seconds", "of the build"], rows))
+    show(table("Rebuild check", ["what", "seconds", "of the build"], rows))
 
 
 if __name__ == "__main__":

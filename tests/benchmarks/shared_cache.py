@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).parents[1]))
 
 from clean_clone import CleanClone, clone, origin_in
-from measure import MIB, machine, table
+from measure import MIB, begin, show, table
 
 from ptefoundry import s3
 from support.disk_use import disk_use
@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workspace", type=Path, help="a git repository with a params.yaml")
     arguments = parser.parse_args()
-    print(machine(Path(__file__).parents[2]))
+    begin()
     with (
         tempfile.TemporaryDirectory() as name,
         serve_s3(Path(name) / "seaweedfs") as server,
@@ -45,9 +45,9 @@ def main() -> None:
         s3.connect().create_bucket(Bucket=BUCKET)
         origin = origin_in(folder, arguments.workspace)
         first = clone(origin, folder / "first", remote=REMOTE)
-        print(_builds(first, clone(origin, folder / "second", remote=REMOTE)))
-        print(_parts(first))
-        print(_cache_types(origin, folder))
+        show(_builds(first, clone(origin, folder / "second", remote=REMOTE)))
+        show(_parts(first))
+        show(_cache_types(origin, folder))
 
 
 def _builds(first: CleanClone, second: CleanClone) -> str:

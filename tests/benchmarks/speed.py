@@ -9,7 +9,9 @@ one its rows are left out with a note that says how to make it.
 
 Every measurement is a process of its own with a first prompt that only warms
 up; the engines take turns, and each number is the median of the turns. Prompts
-and answers repeat the same few words, so that no engine ends an answer early.
+and answers repeat the same few words, so that no engine ends an answer early. Memory is the
+process's after all prompts; what a peer's had before it loaded anything (Python and, for
+`TextLLMRunner`, torch) is told beside it and also taken away.
 """
 
 import argparse
@@ -22,7 +24,7 @@ from pathlib import Path
 
 from bandwidth import Bandwidth
 from engines import Engine, LlamaCpp, Measured, Runner, TextLlmRunner
-from measure import MIB, machine, table
+from measure import MIB, begin, show, table
 from peers.peer import Prompt
 from programs import SCHEMES, Program, build_program, find_params
 
@@ -50,7 +52,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     os.chdir(arguments.workspace.resolve())
-    print(machine(Path.cwd()))
+    begin()
     with tempfile.TemporaryDirectory(dir="artifacts") as name:
         folder = Path(name).resolve()
         programs = _programs(arguments.schemes, folder)
@@ -62,11 +64,12 @@ def main() -> None:
             for engine, turns in zip(engines, measured, strict=True):
                 turns.append(engine.measure(_prompts(), arguments.threads, CONTEXT))
     results = dict(zip(engines, map(_median, measured), strict=True))
-    print(_speed(results, arguments.threads))
-    print(_ratios(results))
-    print(_memory(results))
+    turns = f"medians of {arguments.repeats}"
+    show(_speed(results, f"{arguments.threads} threads, context {CONTEXT}, {turns}"))
+    show(_ratios(results))
+    show(_memory(results))
     config = load_config(Path("artifacts/base/canonical/config.json"))
-    print(_bound(results, bandwidth, config))
+    show(_bound(results, bandwidth, config))
 
 
 def _prompts() -> list[Prompt]:
@@ -147,7 +150,7 @@ def _rates(measured: Measured) -> dict[str, float]:
     }
 
 
-def _speed(results: dict[Engine, Measured], threads: int) -> str:
+def _speed(results: dict[Engine, Measured], how: str) -> str:
     rows = []
     for engine, measured in results.items():
         short, long, prefill, *firsts = _rates(measured).values()
@@ -159,7 +162,7 @@ def _speed(results: dict[Engine, Measured], threads: int) -> str:
         *(f"prefill tok/s of {PREFILL}", f"to the first token of {WARM_UP}, s"),
         *(f"to the first token of {PREFILL}, s", "load, s"),
     ]
-    return table(f"Speed beside peers, {threads} threads, context {CONTEXT}", header, rows)
+    return table(f"Speed beside peers, {how}", header, rows)
 
 
 def _ratios(results: dict[Engine, Measured]) -> str:
@@ -170,26 +173,31 @@ def _ratios(results: dict[Engine, Measured]) -> str:
             continue
         mine, theirs = results[ours], _rates(measured)
         speed = [f"{rate / theirs[name]:.2f}" for name, rate in _rates(mine).items()]
-        memory = [f"{getattr(mine, kind) / getattr(measured, kind):.2f}" for kind in _KINDS]
+        memory = [
+            f"{mine_bytes / their_bytes:.2f}"
+            for mine_bytes, their_bytes in zip(_kinds(mine), _kinds(measured), strict=True)
+        ]
         rows.append([engine.name, *speed, *memory])
     header = ["against", *_rates(next(iter(results.values()))), *_KINDS]
     return table("The runner's speed (above 1: faster) and memory as ratios", header, rows)
 
 
-_KINDS = ("rss", "pss", "anon")
+_KINDS = ("RSS", "PSS", "anonymous", "RSS above that before loading")
+
+
+def _kinds(measured: Measured) -> list[float]:
+    """Bytes of each kind. The runner counts in full: it has no "before loading"."""
+    above = measured.rss - measured.rss_before
+    return [measured.rss, measured.pss, measured.anon, above]
 
 
 def _memory(results: dict[Engine, Measured]) -> str:
     rows = [
-        [
-            engine.name,
-            *(f"{getattr(measured, kind) / MIB:.0f}" for kind in _KINDS),
-            f"{measured.rss_before / MIB:.0f}",
-        ]
-        for engine, measured in results.items()
+        [engine.name, *(f"{size / MIB:.0f}" for size in [*_kinds(one), one.rss_before])]
+        for engine, one in results.items()
     ]
-    header = ["engine", "RSS, MiB", "PSS, MiB", "anonymous, MiB", "RSS before loading, MiB"]
-    return table("Memory after all prompts", header, rows)
+    header = [*(f"{kind}, MiB" for kind in _KINDS), "RSS before loading, MiB"]
+    return table("Memory after all prompts", ["engine", *header], rows)
 
 
 def _bound(results: dict[Engine, Measured], bandwidth: Bandwidth, config: ModelConfig) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from measure import machine, table
+from measure import begin, show, table
 
 from ptefoundry import s3
 from ptefoundry.files import place
@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, default=ROOT / "artifacts" / "bundle")
     parser.add_argument("--s5cmd", type=Path, help="the program; without it there is no such row")
     arguments = parser.parse_args()
+    begin()
     with (
         tempfile.TemporaryDirectory() as name,
         serve_s3(Path(name) / "seaweedfs") as server,
@@ -62,9 +63,8 @@ def main() -> None:
         os.environ |= {"AWS_ENDPOINT_URL": relay.url, "S3_ENDPOINT_URL": relay.url}
         os.environ["PTEFOUNDRY_CACHE"] = str(folder / "cache")
         rows = measure(arguments.bundle.resolve(), arguments.s5cmd, folder, relay)
-    print(machine(ROOT))
     header = ["", "seconds", "requests", "bytes sent", "bytes received"]
-    print(table("When little or nothing changed", header, rows))
+    show(table("When little or nothing changed", header, rows))
 
 
 def measure(bundle: Path, s5cmd: Path | None, folder: Path, relay: Relay) -> list[list[str]]:

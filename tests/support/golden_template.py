@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from ptefoundry.adapter.canonical import TENSORS_FILE, save_adapter
 from ptefoundry.digest import hash_json
 from ptefoundry.files import write_json
 from ptefoundry.lowering.store import TemplateStore
@@ -71,10 +72,15 @@ def write_adapter(
 ) -> Path:
     """A canonical adapter, of the template's signature where nothing else is said."""
     folder.mkdir(parents=True)
-    info = {"format_version": 1, "modules": modules or SIGNATURE, "source": {}}
-    write_json(folder / "adapter.json", info)
-    write_tensors(folder / "adapter.safetensors", tensors or adapter_tensors())
+    write_tensors(folder / TENSORS_FILE, tensors or adapter_tensors())
+    seal_adapter(folder, modules or SIGNATURE)
     return folder
+
+
+def seal_adapter(folder: Path, modules: dict[str, int]) -> None:
+    """Let adapter.json be that of the file beside it, as if that had been converted."""
+    data = (folder / TENSORS_FILE).read_bytes()
+    save_adapter(folder, data, modules=modules, source={})
 
 
 def keep_template(

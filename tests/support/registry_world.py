@@ -9,46 +9,44 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from ptefoundry.errors import ConflictError, ObjectMissingError, RegistryError
+from ptefoundry.registry.cache import BlobCache
 from ptefoundry.registry.channels import Channel
 from ptefoundry.registry.content import blob_of
 from ptefoundry.registry.gc import collect
-from ptefoundry.registry.moves import Move, promote
+from ptefoundry.registry.mirror import mirror
+from ptefoundry.registry.moves import Move, promote, roll_back
 from ptefoundry.registry.names import (
     BLOBS,
     CHANNELS,
+    COMPRESSED,
     CONDEMNED,
     LEASES,
     REFERRERS,
     REFS,
+    Reference,
     blob_key,
     channel_key,
+    compressed_key,
     referrers_key,
 )
-from ptefoundry.registry.oci import (
-    INDEX_TYPE,
-    MANIFEST_TYPE,
-    Descriptor,
-    ImageIndex,
-    ImageManifest,
-    describe_bytes,
-    parse_index,
-    parse_manifest,
-)
-from ptefoundry.registry.push import NewVersion, push_version
+from ptefoundry.registry.oci import parse_index, parse_manifest
+from ptefoundry.registry.push import NewVersion, Pushed, push_version
 from ptefoundry.registry.referrers import Attachment, attach, list_referrers
 from ptefoundry.registry.refs import VersionRef, find_ref, parse_ref
-from ptefoundry.registry.store.interface import ObjectInfo
+from ptefoundry.registry.store.interface import ObjectInfo, Store
 from ptefoundry.registry.store.memory import MemoryStore
 from ptefoundry.registry.sweep import FENCE_S, TAKEOVER_S
 from ptefoundry.registry.trust.channel_envelope import ChannelRecord, parse_record
 from ptefoundry.registry.undelete import undelete
 from ptefoundry.registry.yanks import Yank, unyank, yank
 from support.interleaving import Actor, ActorsStore
+from support.small_versions import NAME, first_content, make_version
 
-NAME, CHANNEL = "a", "stable"
+CHANNEL = "stable"
 HOUR, DAY = 3600.0, 86400.0
 GRACE = 3 * HOUR
 PROMPT = TAKEOVER_S - FENCE_S
@@ -73,33 +71,13 @@ _HOT = (
     ("nothing", ""),
 )
 """Calls around which the actors of a world are stalled often."""
+_CACHE = BlobCache(Path("/nonexistent"))
+"""Of mirrors: nothing is large enough for it."""
 _Parsed = TypeVar("_Parsed")
 
 
 class BrokenRegistryError(AssertionError):
     """An invariant does not hold."""
-
-
-def make_version(version: str, contents: tuple[bytes, ...]) -> NewVersion:
-    """An index with one manifest, of few blobs that versions share."""
-    layers = [blob_of(content) for content in contents]
-    config = blob_of(b"{}")
-    manifest = ImageManifest(
-        artifact_type="x/y",
-        config=Descriptor(media_type="x/y", digest=config.digest, size=config.size),
-        layers=tuple(
-            Descriptor(media_type="x/y", digest=blob.digest, size=blob.size) for blob in layers
-        ),
-    ).to_bytes()
-    index = ImageIndex(
-        manifests=(describe_bytes(manifest, MANIFEST_TYPE),), annotations={"version": version}
-    ).to_bytes()
-    return NewVersion(
-        name=NAME,
-        version=version,
-        index=describe_bytes(index, INDEX_TYPE),
-        blobs=(*layers, config, blob_of(manifest), blob_of(index)),
-    )
 
 
 @dataclass
@@ -126,7 +104,10 @@ class World:
         self._hot, self._stall = self.rng.choice(_HOT), self.rng.choice((0.03, 0.1, 0.4))
         self._most, self._haste = self.rng.choice((4, 6, 8)), self.rng.choice((0.004, 0.01, 0.03))
         self._kinds = {self._push: 6, self._gc: self.rng.choice((3, 6))}
-        for work in (self._pull, self._pull_channel, self._promote, self._yank, self._undo):
+        for work in (
+            *(self._pull, self._pull_channel, self._promote, self._roll_back, self._yank),
+            *(self._undo, self._mirror),
+        ):
             self._kinds[work] = self.rng.choice((0, 0, 1, 3))
         self._steps = 0
         self._next = 0
@@ -158,6 +139,10 @@ class World:
         self._demand(kept == {digest[7:] for digest in needed}, "garbage is left")
         left = {info.key for prefix in (CONDEMNED, LEASES) for info in self.store.list(prefix)}
         self._demand(not left, f"left over: {left}")
+        copies = {info.key for info in self.store.list(COMPRESSED)}
+        self._demand(
+            copies <= {compressed_key(digest) for digest in needed}, "orphaned compressed copies"
+        )
         lists = {info.key for info in self.store.list(REFERRERS)}
         self._demand(lists <= {referrers_key(digest) for digest in subjects}, "orphaned lists")
         push_version(self.store, make_version("9.0.0", tuple(_CONTENTS)), by="", clock=self.clock)
@@ -241,6 +226,8 @@ class World:
             self._note(actor, f"{pending[0]} {pending[1]}")
             if pending[0] in {"create", "replace", "delete", "upload"}:
                 self.check()
+            if pending[1].startswith(COMPRESSED):
+                self.seen[f"{pending[0]} a copy"] += 1
         if actor.done:
             self.actors.remove(actor)
             if actor.error is not None:
@@ -258,24 +245,43 @@ class World:
         self.actors.append(Actor(label, guarded, self.clock))
 
     def _push(self, _actor: Actor, store: ActorsStore, rng: random.Random) -> None:
+        try:
+            pushed = self._publish(store, self._next_version(rng), rng)
+        except ConflictError as error:
+            self.seen["push: being deleted" if "being deleted" in str(error) else "refused"] += 1
+            return
+        self.seen["published" if pushed.is_new else "there already"] += 1
+
+    def _mirror(self, _actor: Actor, store: ActorsStore, rng: random.Random) -> None:
+        """From a registry to which the same builders have pushed, signed by others."""
+        source = MemoryStore(clock=self.clock)
+        new = self._next_version(rng)
+        self._publish(source, new, rng)
+        wanted = Reference(name=NAME, version=new.version)
+        try:
+            done = mirror(source, store, [wanted], policy=None, cache=_CACHE, clock=self.clock)
+        except ConflictError:
+            self.seen["not mirrored"] += 1
+            return
+        self.seen["mirrored" if done.versions else "mirrored already"] += 1
+
+    def _next_version(self, rng: random.Random) -> NewVersion:
         if rng.random() < 0.7 or not self._next:
             self._next += 1
         number = rng.randint(max(1, self._next - 2), self._next)
-        contents = tuple(rng.sample(_CONTENTS, rng.choice((1, 1, 2))))
-        new = make_version(f"1.{number}.0", contents)
+        new = make_version(f"1.{number}.0", tuple(rng.sample(_CONTENTS, rng.choice((1, 1, 2)))))
         self._needs[new.index.digest] = frozenset(blob.digest for blob in new.blobs)
-        files = {"signature": rng.choice([b"signature", contents[0]])}
+        return new
+
+    def _publish(self, store: Store, new: NewVersion, rng: random.Random) -> Pushed:
+        """Push with a signature, which may be a blob that versions have too."""
+        files = {"signature": rng.choice([b"signature", first_content(new)])}
         attachment = Attachment(artifact_type="x/sig", media_type="x/sig", files=files)
 
         def sign() -> None:
             attach(store, new.index, [attachment], clock=self.clock)
 
-        try:
-            pushed = push_version(store, new, by="", clock=self.clock, attach=sign)
-        except ConflictError as error:
-            self.seen["push: being deleted" if "being deleted" in str(error) else "refused"] += 1
-            return
-        self.seen["published" if pushed.is_new else "there already"] += 1
+        return push_version(store, new, by="", clock=self.clock, attach=sign)
 
     def _gc(self, actor: Actor, store: ActorsStore, rng: random.Random) -> None:
         begun = self.now
@@ -325,6 +331,15 @@ class World:
             self.seen["not promoted"] += 1
             return
         self.seen["promoted"] += 1
+
+    def _roll_back(self, _actor: Actor, store: ActorsStore, _rng: random.Random) -> None:
+        move = Move(by="", reason="", clock=self.clock)
+        try:
+            roll_back(store, Channel(store, NAME, CHANNEL), move)
+        except (RegistryError, ConflictError):
+            self.seen["not rolled back"] += 1
+            return
+        self.seen["rolled back"] += 1
 
     def _yank(self, _actor: Actor, store: ActorsStore, rng: random.Random) -> None:
         version = f"1.{rng.randint(1, max(1, self._next))}.0"

@@ -22,6 +22,8 @@ class Relay:
     answers: int = 0
     on_answer: Callable[[int], None] = lambda _count: None
     """Called before an answer is handed on, with how many there were."""
+    on_data: Callable[[], None] = lambda: None
+    """Called before a piece is handed on, when it is counted."""
     cut_after: int | None = None
     """Bytes to and from the server after which the line is dead; None for never."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -41,8 +43,10 @@ class Relay:
         with self._lock:
             if not is_answer:
                 self.sent += len(data)
+                self.on_data()
                 return
             self.received += len(data)
+            self.on_data()
             if not data.startswith(b"HTTP/1.1 ") or data.startswith(b"HTTP/1.1 100"):
                 return
             self.answers += 1

@@ -1,6 +1,7 @@
 """A disk of any size, which only some commands see, and which is gone with its process."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
+_LEAST_XFS_BYTES = 300 << 20
+"""Below that mkfs.xfs refuses; few of them are written."""
+
 
 @dataclass(frozen=True)
 class SmallDisk:
-    """A tmpfs at `folder` in a mount namespace of its own."""
+    """A disk at `folder` in a mount namespace of its own."""
 
     folder: Path
     process: int
@@ -23,7 +27,7 @@ class SmallDisk:
         return [*self._enter(), "sh", "-c", 'cd "$0" && exec "$@"', str(root)]
 
     def resize(self, size: int) -> None:
-        """Give it room for `size` bytes, no less than are used."""
+        """Give a tmpfs room for `size` bytes, no less than are used."""
         remount = ["mount", "-o", f"remount,size={size}", str(self.folder)]
         subprocess.run([*self._enter(), *remount], check=True)
 
@@ -44,11 +48,33 @@ class SmallDisk:
 @contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[SmallDisk]:
     """Make a disk of `size` bytes at an empty folder; the test is skipped where that is refused."""
+    with _mounted(folder, ["-t", "tmpfs", "-o", f"size={size}", "none"]) as disk:
+        yield disk
+
+
+@contextmanager
+def cloning_disk(folder: Path, image: Path) -> Iterator[SmallDisk]:
+    """Make a disk at an empty folder whose files can be cloned: XFS in a sparse file.
+
+    The test is skipped where loop devices cannot be mounted: who is not root, most containers.
+    """
+    maker = shutil.which("mkfs.xfs", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if maker is None:
+        pytest.skip("mkfs.xfs is not installed: `make test-packages` installs it")
+    with image.open("wb") as file:
+        file.truncate(_LEAST_XFS_BYTES)
+    subprocess.run([maker, "-q", "-m", "reflink=1", str(image)], check=True)
+    with _mounted(folder, ["-o", "loop", str(image)]) as disk:
+        yield disk
+
+
+@contextmanager
+def _mounted(folder: Path, options: list[str]) -> Iterator[SmallDisk]:
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    script = f'mount -t tmpfs -o size={size} none "$0" && echo mounted && exec sleep infinity'
+    script = 'mount "$@" && echo mounted && exec sleep infinity'
     try:
         process = subprocess.Popen(
-            ["unshare", "--mount", *user, "sh", "-c", script, str(folder)],
+            ["unshare", "--mount", *user, "sh", "-c", script, "sh", *options, str(folder)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from ptefoundry.adapter.canonical import TENSORS_FILE, load_adapter, save_adapter
 from ptefoundry.base.sources import content_digest
 from ptefoundry.digest import hash_file
 from ptefoundry.files import write_bytes, write_text
@@ -235,11 +236,11 @@ def test_adding_an_adapter_builds_only_that(make_workspace: MakeWorkspace) -> No
 def test_a_wrong_conversion_fails_the_build(make_workspace: MakeWorkspace) -> None:
     workspace = make_workspace()
     workspace.repro()
-    tensors = workspace.root / "artifacts/adapters/canonical/red/adapter.safetensors"
-    data = bytearray(tensors.read_bytes())
+    folder = workspace.root / "artifacts/adapters/canonical/red"
+    canonical = load_adapter(folder)
+    data = bytearray((folder / TENSORS_FILE).read_bytes())
     data[-64:] = b"\x3f" * 64  # sixteen weights become 0.74
-    tensors.unlink()
-    tensors.write_bytes(data)
+    save_adapter(folder, bytes(data), modules=canonical.modules, source=canonical.source)
     process = workspace.start("--single-item", "reference@red")
     output, _ = process.communicate()
     assert process.returncode != 0

@@ -5,11 +5,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ptefoundry.adapter.canonical import load_adapter
+from ptefoundry.adapter.canonical import load_adapter, save_adapter
 from ptefoundry.adapter.convert import convert_adapter
+from ptefoundry.digest import hash_file
 from ptefoundry.errors import AdapterError, CheckpointError
 from ptefoundry.files import write_json
-from support.tiny_adapters import TINY, filled, lora_tensors, write_adapter
+from support.tiny_adapters import TINY, lora_tensors, write_adapter
 
 FILES = ("adapter.json", "adapter.safetensors")
 
@@ -56,11 +57,12 @@ def test_description_file(base, tmp_path):
     convert(base, source, tmp_path / "out")
     info = json.loads((tmp_path / "out" / "adapter.json").read_text())
     assert info == {
-        "format_version": 1,
+        "format_version": 2,
         "modules": {
             f"layers.{layer}.attention.{name}": 2 for layer in (0, 1) for name in ("wq", "wv")
         },
         "source": {"base_model_name_or_path": "example/tiny", "peft_version": "0.21.2"},
+        "tensors_sha256": hash_file(tmp_path / "out" / "adapter.safetensors"),
     }
 
 
@@ -118,11 +120,17 @@ def test_a_base_without_configuration_is_refused(tmp_path):
 def test_products_beyond_fp32_are_refused(base, tmp_path):
     tensors = lora_tensors()
     name = "base_model.model.model.layers.1.self_attn.v_proj.lora_B.weight"
-    tensors[name] = filled(tensors[name], torch.tensor([3e38]).numpy().tobytes())
+    dtype, shape, data = tensors[name]
+    huge = torch.tensor([3e38]).numpy().tobytes()
+    tensors[name] = dtype, shape, data[:12] + huge + data[16:]
     source = write_adapter(tmp_path / "source", tensors=tensors, lora_alpha=100)
     with pytest.raises(AdapterError) as caught:
         convert(base, source, tmp_path / "out")
-    for part in (name, "50.0", "lora_alpha in adapter_config.json"):
+    for part in (
+        f"{source}/adapter_model.safetensors: {name}: [1, 1]: ",
+        "50.0",
+        "lora_alpha in adapter_config.json",
+    ):
         assert part in str(caught.value)
 
 
@@ -131,16 +139,15 @@ def test_products_beyond_fp32_are_refused(base, tmp_path):
     [
         ("adapter.json", b"{", "expected a converted adapter"),
         ("adapter.json", b"[]", "expected a converted adapter"),
-        ("adapter.json", b'{"format_version": 1}', "expected a converted adapter"),
+        ("adapter.json", b'{"format_version": 2}', "expected a converted adapter"),
         (
             "adapter.json",
-            b'{"format_version": 2, "modules": {}, "source": {}}',
-            "format_version: expected 1, found 2",
+            b'{"format_version": 1, "modules": {}, "source": {}}',
+            "format_version: expected 2, found 1; convert the adapter again",
         ),
-        ("adapter.json", b'{"format_version": 1, "modules": {}, "source": {}}', "not the tensors"),
-        ("adapter.safetensors", b"\0" * 40, "damaged"),
+        ("adapter.safetensors", b"\0" * 40, "sha256: expected .* altered or cut, convert"),
         ("adapter.json", None, "expected a converted adapter"),
-        ("adapter.safetensors", None, "damaged"),
+        ("adapter.safetensors", None, "expected the matrices .* convert the adapter again"),
     ],
 )
 def test_a_damaged_conversion_is_refused(base, tmp_path, name, content, message):
@@ -148,6 +155,33 @@ def test_a_damaged_conversion_is_refused(base, tmp_path, name, content, message)
     path = tmp_path / "out" / name
     path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(AdapterError, match=message):
+        list(load_adapter(tmp_path / "out").tensors())
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+def test_numbers_that_are_not_finite_are_refused(base, tmp_path, number):
+    tensors = lora_tensors()
+    name = "base_model.model.model.layers.1.self_attn.v_proj.lora_A.weight"
+    dtype, shape, data = tensors[name]
+    wild = torch.tensor([float(number)]).numpy().tobytes()
+    tensors[name] = dtype, shape, data[:80] + wild + data[84:]
+    source = write_adapter(tmp_path / "source", tensors=tensors)
+    with pytest.raises(AdapterError, match="NaN or infinity") as caught:
+        convert(base, source, tmp_path / "out")
+    assert str(source) in str(caught.value)
+    assert f"NaN or infinity in {name} [1, 4]; supported: finite" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_that_are_damaged_but_sealed_are_refused(base, tmp_path):
+    """Whoever writes both files can make the digests fit."""
+    convert(base, write_adapter(tmp_path / "source"), tmp_path / "out")
+    data = (tmp_path / "out" / "adapter.safetensors").read_bytes()
+    save_adapter(tmp_path / "out", data, modules={}, source={})
+    with pytest.raises(AdapterError, match=r"not the tensors of adapter\.json; convert"):
+        list(load_adapter(tmp_path / "out").tensors())
+    save_adapter(tmp_path / "out", b"\0" * 40, modules={}, source={})
+    with pytest.raises(AdapterError, match=r"damaged .*; convert the adapter again"):
         list(load_adapter(tmp_path / "out").tensors())
 
 

@@ -1,6 +1,7 @@
 """Linears of 4-bit integers: in PyTorch, in programs, and written without the compiler."""
 
 import contextlib
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,11 +17,12 @@ from safetensors.torch import load_file, save_file
 
 from ptefoundry.base.config import load_config
 from ptefoundry.base.convert import convert_base
-from ptefoundry.errors import BuildError, CheckpointError, ConfigError
+from ptefoundry.errors import ArtifactError, BuildError, CheckpointError, ConfigError
 from ptefoundry.lowering import xnnpack
 from ptefoundry.lowering.build import build_foundation
 from ptefoundry.lowering.compile import compile_template, make_recipe
 from ptefoundry.lowering.foundation import load_foundation
+from ptefoundry.lowering.link import Linker
 from ptefoundry.lowering.ptd import read_ptd
 from ptefoundry.lowering.pte import read_pte
 from ptefoundry.lowering.template import load_template, template_name
@@ -30,6 +32,7 @@ from ptefoundry.model.parity import load_answers, make_reference
 from ptefoundry.model.quantized import make_quantized_reference
 from ptefoundry.params import SmokeParams, XnnpackParams
 from ptefoundry.schemes import LinearScheme, Schemes
+from support.golden_template import edit_map
 from support.tiny_models import save_tiny_base
 
 CALLS = [[5, 17, 9, 200, 31], [7], [300, 2, 44]]
@@ -98,6 +101,22 @@ def test_programs_compute_the_quantized_model(built: Built) -> None:
         original = eager_logits(built.base, built.adapters[name], plain, CALLS)
         assert (results[name] - original).abs().max() > 0.05
     assert (results["red"] - results["blue"]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("part", ["weight", "scales"])
+def test_a_map_that_exchanges_tensors_is_refused(built: Built, part: str, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(built.root / "templates" / "base", tmp_path / "base"))
+
+    def exchange(content: dict[str, Any]) -> None:
+        slots = {slot["name"]: slot for slot in content["slots"]}
+        gate, up = (slots[f"layers.0.feed_forward.{name}.{part}"] for name in ("w1", "w3"))
+        for field in ("key", "places"):
+            gate[field], up[field] = up[field], gate[field]
+
+    edit_map(folder, exchange)
+    linker = Linker(load_template(folder), load_foundation(built.foundation.parent))
+    with pytest.raises(ArtifactError, match=rf"expected .*w1\.{part} where .* found .*w3\.{part};"):
+        linker.link(None, tmp_path / "base.pte")
 
 
 def test_foundation_says_what_is_quantized(built: Built) -> None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from integration.lowering.runtime import eager_logits, runtime_logits
 
-from ptefoundry.adapter.canonical import TENSORS_FILE, load_adapter
+from ptefoundry.adapter.canonical import TENSORS_FILE, load_adapter, save_adapter
 from ptefoundry.adapter.convert import convert_adapter
 from ptefoundry.adapter.signatures import merge_signatures
 from ptefoundry.base.config import load_config
@@ -194,7 +194,7 @@ def test_metadata_says_what_a_runner_needs(built: Built) -> None:
 @pytest.fixture(scope="module")
 def untrained(built: Built) -> Path:
     """Its lora_b are all zero: many slots of equal bytes, so keys that stand several times."""
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file, save
 
     folder = built.root / "zero-canonical"
     shutil.copytree(built.adapters["red"], folder)
@@ -203,7 +203,7 @@ def untrained(built: Built) -> Path:
         name: torch.zeros_like(tensor) if name.endswith("b") else tensor
         for name, tensor in tensors.items()
     }
-    save_file(zeros, folder / TENSORS_FILE)
+    save_adapter(folder, save(zeros), modules=load_adapter(folder).modules, source={})
     return folder
 
 

@@ -21,6 +21,7 @@ from ptefoundry.digest import hash_bytes, hash_file
 from ptefoundry.registry.oci import INDEX_TYPE, MANIFEST_TYPE
 from support.layouts import empty_registry, push, write_folder
 from support.packed import Documents, pack
+from support.skips import lacking
 
 REFERENCE = "tiny@1.4.0"
 _START_S = 30.0
@@ -29,7 +30,7 @@ _START_S = 30.0
 def _tool(name: str) -> str:
     found = shutil.which(name)
     if found is None:
-        pytest.skip(f"{name} is not installed: apt-get install {name}")
+        lacking(f"{name} is not installed: `make test-packages` installs it")
     return found
 
 
@@ -120,6 +121,26 @@ def test_variants_and_files_keep_their_digests_in_docker_registry(
         for layer in json.loads(manifest)["layers"]:
             blob = _get(f"http://{copied}/v2/tiny/blobs/{layer['digest']}")
             assert f"sha256:{hash_bytes(blob)}" == layer["digest"]
+
+
+def test_skopeo_inspects_a_variant_by_its_digest(copied: str, documents: Documents) -> None:
+    """The very bytes of its manifest and configuration."""
+    variant = f"docker://{copied}/tiny@{documents.entry.descriptor.digest}"
+    inspect = ("inspect", "--tls-verify=false", "--raw", variant)
+    assert _skopeo(*inspect) == documents.manifest
+    config = documents.blob(documents.content.config.digest)
+    assert _skopeo(*inspect, "--config") == config
+
+
+def test_skopeo_has_no_summary_of_what_is_no_container_image(
+    copied: str, documents: Documents
+) -> None:
+    """Without --raw it wants an image's configuration: it says so and tells nothing wrong."""
+    variant = f"docker://{copied}/tiny@{documents.entry.descriptor.digest}"
+    command = [_tool("skopeo"), "--insecure-policy", "inspect", "--tls-verify=false", variant]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "unsupported image-specific operation on artifact" in done.stderr
 
 
 def test_oras_pulls_a_variant_by_digest(

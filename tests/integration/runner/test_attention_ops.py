@@ -1,6 +1,7 @@
 """The runner's attention operators against ExecuTorch's own, in Python."""
 
 import json
+import platform
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,12 +66,12 @@ def tensor(value: torch.Tensor) -> dict[str, Any]:
     return {"shape": list(value.shape), "data": value.flatten().tolist()}
 
 
-def run_cases(build_folder: Path, cases: list[dict[str, Any]], folder: Path) -> list[Any]:
+def run_cases(
+    build_folder: Path, cases: list[dict[str, Any]], folder: Path, program: str = "op_check"
+) -> list[Any]:
     file = folder / "cases.json"
     file.write_text(json.dumps(cases))
-    done = subprocess.run(
-        [build_folder / "tests" / "op_check", file], capture_output=True, check=True
-    )
+    done = subprocess.run([build_folder / "tests" / program, file], capture_output=True, check=True)
     results = json.loads(done.stdout)
     assert isinstance(results, list)
     return results
@@ -95,11 +96,13 @@ def sdpa_arguments(case: Case) -> list[Any]:
     ]
 
 
-def test_custom_sdpa_equals_executorchs(build_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("program", ["op_check", "plain_op_check"])
+def test_custom_sdpa_equals_executorchs(build_folder: Path, tmp_path: Path, program: str) -> None:
+    """In the version for this processor, and in that for processors without AVX2."""
     from executorch.extension.llm.custom_ops import custom_ops  # noqa: F401
 
     requests = [{"op": "llama::custom_sdpa.out", "arguments": sdpa_arguments(c)} for c in CASES]
-    results = run_cases(build_folder, requests, tmp_path)
+    results = run_cases(build_folder, requests, tmp_path, program)
     for case, result in zip(CASES, results, strict=True):
         query, key, value, mask = sdpa_inputs(case)
         expected = torch.ops.llama.custom_sdpa(
@@ -107,6 +110,13 @@ def test_custom_sdpa_equals_executorchs(build_folder: Path, tmp_path: Path) -> N
         )
         found = torch.tensor(result[-1]).reshape(expected.shape)
         assert (found - expected).abs().max() < TOLERANCE, case
+
+
+def test_a_kernel_for_every_processor_is_tested(build_folder: Path) -> None:
+    programs = [build_folder / "tests" / name for name in ("op_check", "plain_op_check")]
+    chosen, plain = (b"arch_x86_64_v3" in program.read_bytes() for program in programs)
+    assert chosen == (platform.machine() == "x86_64")
+    assert not plain
 
 
 @pytest.mark.parametrize(("start", "length"), [(0, 1), (0, 16), (5, 3), (15, 1)])

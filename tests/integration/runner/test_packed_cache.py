@@ -175,43 +175,6 @@ def test_processes_that_start_at_once_pack_once(
     packed_file(cache)
 
 
-def shared_bytes(process: subprocess.Popen[str], path: Path) -> int:
-    """What a process has mapped of a file that others have mapped too."""
-    total, inside = 0, False
-    for line in Path(f"/proc/{process.pid}/smaps").read_text().splitlines():
-        if "-" in line.split(" ")[0]:
-            inside = line.endswith(str(path))
-        elif inside and line.startswith(("Shared_Clean:", "Shared_Dirty:")):
-            total += int(line.split()[1]) * 1024
-    return total
-
-
-def test_two_processes_share_the_pages(
-    runner: Runner, base: TinyProgram, cache: Path, tokenizer_folder: Path
-) -> None:
-    chat = [
-        *(runner.program, "--chat", "--program", base.program, "--data", base.foundation),
-        *("--tokenizer", tokenizer_folder, "--packed-cache", cache, "--quiet"),
-        *("--max-new-tokens", "3"),
-    ]
-    processes = []
-    for _ in range(2):
-        process = subprocess.Popen(
-            chat, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write("hi\n")
-        process.stdin.flush()
-        assert process.stdout.readline() != ""
-        processes.append(process)
-    packed = packed_file(cache)
-    shared = [shared_bytes(process, packed) for process in processes]
-    for process in processes:
-        process.communicate()
-    assert min(shared) > packed.stat().st_size // 2
-
-
 def test_the_oldest_foundation_goes_first(
     runner: Runner, base: TinyProgram, plain: TinyProgram, cache: Path
 ) -> None:

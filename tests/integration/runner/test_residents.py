@@ -1,5 +1,6 @@
 """Programs that are in memory together: whose weights they share, and what each adds."""
 
+import itertools
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from integration.runner.conftest import Runner
+from integration.runner.other_matrices import with_other_matrices
 from integration.runner.serving import Server
 from integration.runner.tiny_programs import (
     CONTEXT,
@@ -146,24 +148,57 @@ def test_packed_weights_that_others_remove_are_not_made_anew(
         assert {path.name for path in packed.parent.iterdir()} == {"lock"}
 
 
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> list[TinyProgram]:
+    """Three adapters of 27 MB, no two of their matrices alike, over the base of `untrained`."""
+    recipe = Recipe(lora=True, rank=768, targets=("down_proj",), layers=1, dim=DIM, hidden_dim=8192)
+    with shared_folder(tmp_path_factory, "runner-large") as folder:
+        program = tiny_program(build_model(recipe), folder, "template")
+        return [
+            with_other_matrices(program, folder / f"{name}.pte", seed)
+            for seed, name in enumerate(("first", "second", "third"))
+        ]
+
+
 @pytest.mark.parametrize("options", [(), ("--no-packed-cache",), ("--no-weight-cache",)])
 def test_another_adapter_adds_its_own_tensors_only(
-    serve: Serve,
-    untrained: tuple[TinyProgram, TinyProgram],
-    again: Path,
-    options: tuple[str, ...],
+    serve: Serve, large: list[TinyProgram], options: tuple[str, ...]
 ) -> None:
-    narrow, _ = untrained
-    tensors = sum(entry.size for entry in read_pte(again).entries)
+    data = large[0].foundation
+    tensors = sum(entry.size for entry in read_pte(large[0].program).entries)
+    assert tensors > 2 * SMALL, "else holding them twice would not be seen"
     cache = 2 * CONTEXT * DIM // N_HEADS * N_KV_HEADS * 4  # keys and values, fp32
     anonymous = []
-    with serve(narrow.program, again, data=narrow.foundation, options=options) as server:
-        for name in ("narrow", "again"):
-            answer = server.ask(adapter=name, tokens=PROMPT, max_new_tokens=3)
-            assert len(answer["tokens"]) == 3
+    with serve(*(one.program for one in large), data=data, options=options) as server:
+        for one in large:
+            answer = server.ask(adapter=one.program.stem, tokens=PROMPT, max_new_tokens=3)
+            assert answer["tokens"] == one.greedy(PROMPT, 3)
             anonymous.append(server.ask(op="stats")["memory"]["anon"])
-    added = anonymous[1] - anonymous[0]
-    if "--no-weight-cache" in options:
-        assert added > narrow.foundation.stat().st_size // 2, "else this test could not fail"
-    else:
-        assert added <= tensors + cache + SMALL
+    for before, after in itertools.pairwise(anonymous):
+        if "--no-weight-cache" in options:
+            assert after - before > data.stat().st_size // 2, "else this test could not fail"
+        else:
+            assert tensors <= after - before <= tensors + cache + SMALL
+
+
+@pytest.mark.parametrize("options", [(), ("--no-packed-cache",)])
+def test_an_unloaded_adapter_leaves_no_memory_behind(
+    serve: Serve, large: list[TinyProgram], options: tuple[str, ...]
+) -> None:
+    """Also below the memory of one that stays, where the allocator would keep it."""
+    packed, *others = (one.program.stem for one in large)  # the first is what was packed
+    tensors = sum(entry.size for entry in read_pte(large[0].program).entries)
+    data = large[0].foundation
+
+    def anonymous(op: str, adapter: str) -> int:
+        return int(server.ask(op=op, adapter=adapter)["memory"]["anon"])
+
+    with serve(*(one.program for one in large), data=data, options=options) as server:
+        alone = anonymous("load", packed)
+        # From here on the allocator takes its heap for pieces of the size that was freed.
+        assert anonymous("unload", packed) < SMALL
+        loaded = [anonymous("load", name) for name in (*others, packed)][-1]
+        assert loaded > alone + 2 * tensors
+        unloaded = [anonymous("unload", name) for name in others]
+        assert unloaded[0] < loaded - tensors
+        assert unloaded[1] < alone + SMALL

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import pytest
-from integration.runner.conftest import CHAT, Runner
+from integration.runner.conftest import Runner
+from integration.runner.talk import LENGTH, Talk
 from integration.runner.tiny_programs import TinyProgram
 from tokenizers import Tokenizer
-
-LENGTH = 5
 
 
 @pytest.fixture
@@ -17,26 +16,6 @@ def arguments(base: TinyProgram, adapter: TinyProgram, tokenizer_folder: Path) -
         *("--data", base.foundation, "--tokenizer", tokenizer_folder),
         *("--max-new-tokens", str(LENGTH)),
     ]
-
-
-class Talk:
-    """A conversation with eager models that see all of it each time."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self.tokenizer = tokenizer
-        self.history: list[int] = []
-
-    def ask(self, program: TinyProgram, user: str) -> str:
-        piece = CHAT["next" if self.history else "first"]
-        assert isinstance(piece, dict)
-        text = piece["prefix"] + user + piece["suffix"]
-        self.history += self.tokenizer.encode(text, add_special_tokens=False).ids
-        answer = program.greedy(self.history, LENGTH)
-        assert 0 not in answer
-        self.history += answer
-        decoded = self.tokenizer.decode(answer)
-        assert isinstance(decoded, str)
-        return decoded
 
 
 def test_a_conversation_goes_on_in_another_program(

@@ -3,7 +3,7 @@ import struct
 
 import pytest
 
-from ptefoundry.adapter.floats import is_finite, is_zero
+from ptefoundry.adapter.floats import first_not_finite, is_finite, is_zero
 
 
 def every_fp16():
@@ -40,6 +40,8 @@ def test_one_bad_number_is_found_anywhere(dtype, code, numbers):
             data = [*good]
             data[position] = struct.pack(f"<{code}", bad)
             assert not is_finite(b"".join(data), dtype)
+            assert first_not_finite(b"".join(data), dtype) == position
+            assert first_not_finite(b"".join([*data, data[position]]), dtype) == position
 
 
 def test_bytes_of_neighbours_are_not_mistaken_for_one_number():

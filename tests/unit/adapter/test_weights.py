@@ -34,7 +34,7 @@ def test_index_of_a_good_file(tmp_path):
     ]
     matrix = weights.matrices["model.layers.1.self_attn.v_proj", "b"]
     assert (matrix.dtype, matrix.shape, matrix.rank) == ("F32", (8, 2), 2)
-    assert matrix.is_finite
+    assert matrix.not_finite_at is None
     assert not matrix.is_zero
 
 
@@ -55,8 +55,18 @@ def test_numbers_that_are_not_finite_are_refused(tmp_path, dtype, bad):
     name = f"{Q0}.lora_B.weight"
     tensors[name] = filled(tensors[name], bad[dtype], dtype=dtype)
     problem = problem_of(tmp_path, tensors)
-    assert problem.found == f"NaN or infinity in {name}"
+    assert problem.found == f"NaN or infinity in {name} [0, 0]"
     assert "finite" in problem.supported
+
+
+def test_the_first_number_that_is_not_finite_is_named(tmp_path):
+    tensors = lora_tensors()
+    name = f"{Q0}.lora_A.weight"
+    dtype, shape, data = tensors[name]
+    assert shape == (2, 16)
+    # The last number of the first row, and one behind it.
+    tensors[name] = dtype, shape, data[:60] + INFINITY["F32"] + NAN["F32"] + data[68:]
+    assert problem_of(tmp_path, tensors).found == f"NaN or infinity in {name} [0, 15]"
 
 
 def test_untrained_matrices_are_noticed(tmp_path):

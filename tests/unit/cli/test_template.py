@@ -169,6 +169,24 @@ def test_push_and_pull_carry_templates_to_another_workspace(
     assert list(own.keys()) == [key]
 
 
+def test_push_and_pull_answer_in_json(converted: Workspace, tmp_path: Path) -> None:
+    own, cache = workspace_stores(converted.root)
+    key = keep_template(converted, cache, SIGNATURE)
+    found, place = cache.find(key), tmp_path / "shared"
+    assert found is not None
+    save_template(found, converted.artifacts / "compile" / "xnnpack" / "some-name")
+    assert json.loads(_invoke("push", place, "--json").stdout) == [
+        {"name": "some-name", "key": key, "kept_in": str(place / key)}
+    ]
+    (base,) = (key for key, names in _needed(converted).variants.items() if names == ("base",))
+    result = _invoke("pull", place, "--json")
+    assert json.loads(result.stdout) == [
+        {"key": base, "needed_by": ["base"], "kept_in": None},
+        {"key": key, "needed_by": ["blue", "red"], "kept_in": str(own.folder / key)},
+    ]
+    assert f"base: {place} has no template" in result.stderr
+
+
 def test_push_to_what_is_no_registry_is_refused(converted: Workspace, tmp_path: Path) -> None:
     save_template(
         load_template(TEMPLATES / "adapter"), converted.artifacts / "compile" / "xnnpack" / "some"
@@ -224,9 +242,15 @@ def test_verify_compiles_each_template(
 
     def compile_template(recipe: object, into: Path) -> None:
         compiled.append(recipe)
-        shutil.copytree(TEMPLATES / ("base" if len(compiled) == 2 else "adapter"), into)
+        shutil.copytree(TEMPLATES / ("adapter" if len(compiled) % 2 else "base"), into)
 
     monkeypatch.setattr(compiling, "compile_template", compile_template)
     result = _invoke("verify", TEMPLATES)
     assert result.stdout.count("a fresh compilation gives the same bytes") == 2
     assert len(compiled) == 2
+    answers = json.loads(_invoke("verify", TEMPLATES, "--json").stdout)
+    assert [(row["folder"], row["same"]) for row in answers] == [
+        (str(TEMPLATES / name), True) for name in ("adapter", "base")
+    ]
+    keys = [load_template(TEMPLATES / name).map.recipe.key for name in ("adapter", "base")]
+    assert [row["key"] for row in answers] == keys

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ptefoundry.errors import AdapterError
 from ptefoundry.lowering.build import build_foundation
 from ptefoundry.lowering.departures import find_departure
 from support import golden_template as golden
@@ -48,3 +49,11 @@ def test_equal_norms_of_a_base_are_named(tmp_path: Path) -> None:
         found = find_departure(tmp_path / "built", adapter)
         assert found is not None
         assert "norm.weight of the base equals " in found
+
+
+def test_altered_adapters_are_refused(foundation: Path, tmp_path: Path) -> None:
+    adapter = golden.write_adapter(tmp_path / "red")
+    path = adapter / "adapter.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    with pytest.raises(AdapterError, match=r"adapter\.safetensors: sha256: expected"):
+        find_departure(foundation, adapter)

@@ -3,18 +3,21 @@
 import json
 import shutil
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
 from ptefoundry.adapter.canonical import load_adapter
+from ptefoundry.digest import hash_bytes, hash_file
 from ptefoundry.errors import AdapterError, ArtifactError, CheckpointError, VerificationError
-from ptefoundry.files import write_json
+from ptefoundry.files import atomic_writer, write_json
+from ptefoundry.lowering import link
 from ptefoundry.lowering.build import build_adapter, build_foundation
 from ptefoundry.lowering.foundation import load_foundation
-from ptefoundry.lowering.link import Linker
+from ptefoundry.lowering.link import Linker, _expand
 from ptefoundry.lowering.padding import is_zeros
 from ptefoundry.lowering.ptd import read_ptd
 from ptefoundry.lowering.pte import read_pte
@@ -271,7 +274,42 @@ def test_cut_adapters_are_refused(built: Path, tmp_path: Path, size: int) -> Non
     adapter = golden.write_adapter(tmp_path / "red")
     path = adapter / "adapter.safetensors"
     path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(AdapterError, match=r"adapter\.safetensors: sha256: expected"):
+        _link(ADAPTER, built, adapter, tmp_path / "red.pte")
+    golden.seal_adapter(adapter, golden.SIGNATURE)
     with pytest.raises(AdapterError, match=r"adapter\.safetensors: expected a complete"):
+        _link(ADAPTER, built, adapter, tmp_path / "red.pte")
+
+
+@pytest.mark.parametrize("bit", [0, 6])
+@pytest.mark.parametrize("at", [9, -1])
+def test_a_flipped_bit_of_an_adapter_is_refused(
+    built: Path, tmp_path: Path, at: int, bit: int
+) -> None:
+    """In the header and in a number, which the highest bit of its exponent makes huge or NaN."""
+    adapter = golden.write_adapter(tmp_path / "red")
+    path = adapter / "adapter.safetensors"
+    data, said = bytearray(path.read_bytes()), hash_file(path)
+    data[at] ^= 1 << bit
+    path.write_bytes(data)
+    with pytest.raises(
+        AdapterError,
+        match=rf"adapter\.safetensors: sha256: expected {said} as in adapter\.json, found "
+        rf"{hash_bytes(data)}; the file is altered or cut, convert the adapter again",
+    ):
+        _link(ADAPTER, built, adapter, tmp_path / "red.pte")
+    assert not list(tmp_path.glob("*.pte"))
+
+
+def test_an_adapter_without_a_digest_is_refused(built: Path, tmp_path: Path) -> None:
+    adapter = golden.write_adapter(tmp_path / "red")
+    info = json.loads((adapter / "adapter.json").read_text())
+    del info["tensors_sha256"]
+    write_json(adapter / "adapter.json", info)
+    with pytest.raises(AdapterError, match=r"expected a converted adapter .*tensors_sha256"):
+        _link(ADAPTER, built, adapter, tmp_path / "red.pte")
+    write_json(adapter / "adapter.json", {**info, "format_version": 1})
+    with pytest.raises(AdapterError, match="format_version: expected 2, found 1; convert the"):
         _link(ADAPTER, built, adapter, tmp_path / "red.pte")
 
 
@@ -335,15 +373,29 @@ def _twins(content: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _swap_base_sources(content: dict[str, Any]) -> None:
-    wk, wv = (
+    _swap(content, "wk.weight", "wv.weight", "source")
+
+
+def _swap_base(one: str, other: str) -> Callable[[dict[str, Any]], None]:
+    """Let two tensors of the base trade all but their names."""
+    return lambda content: _swap(content, one, other, "key", "places")
+
+
+def _swap(content: dict[str, Any], one: str, other: str, *fields: str) -> None:
+    first, second = (
         next(slot for slot in content["slots"] if slot["name"].endswith(name))
-        for name in ("wk.weight", "wv.weight")
+        for name in (one, other)
     )
-    wk["source"], wv["source"] = wv["source"], wk["source"]
+    for field in fields:
+        first[field], second[field] = second[field], first[field]
 
 
-def _drop_place(content: dict[str, Any]) -> None:
-    _slot(content, "adapter")["places"].pop()
+def _swap_norms(content: dict[str, Any]) -> None:
+    one, other = (
+        next(entry for entry in content["foundation"] if entry["slot"].endswith(name))
+        for name in ("attention_norm.weight", "ffn_norm.weight")
+    )
+    one["slot"], other["slot"] = other["slot"], one["slot"]
 
 
 def _drop_base_slot(content: dict[str, Any]) -> None:
@@ -362,6 +414,23 @@ def _drop_base_slot(content: dict[str, Any]) -> None:
         (_swap_names, "slots: expected those of its signature in their order"),
         (_swap_all_but_names, "lora_a: expected the key of placeholder"),
         (_swap_base_sources, "wk.weight: expected the tensor of its name"),
+        (
+            _swap_base("wk.weight", "wv.weight"),
+            r"slots: expected .*wk\.weight where the model computes with it, found .*wv\.weight;",
+        ),
+        (_swap_base("wk.bias", "wv.bias"), r"expected .*wk\.bias where .* found .*wv\.bias"),
+        (
+            _swap_base("wq.weight", "wo.weight"),
+            r"expected .*wq\.weight where .* found .*wo\.weight",
+        ),
+        (
+            _swap_base("w1.weight", "w3.weight"),
+            r"expected .*w1\.weight where .* found .*w3\.weight",
+        ),
+        (
+            _swap_norms,
+            r"foundation: expected .*\.ffn_norm\.weight under its name, found .*attention_norm",
+        ),
         (_drop_base_slot, "expected None bytes"),
     ],
 )
@@ -379,14 +448,93 @@ def test_maps_that_do_not_fit_their_program_are_refused(
     assert not list(tmp_path.glob("*.pte"))
 
 
+@pytest.mark.parametrize("what", ["adapter's, asked for", "adapter's, stored", "base's"])
 def test_what_the_map_leaves_out_is_found_in_the_result(
-    template: Path, built: Path, tmp_path: Path
+    template: Path, built: Path, tmp_path: Path, what: str
 ) -> None:
-    golden.edit_map(template, _drop_place)
+    """There a placeholder's key is left, which nothing has, or which its bytes do not fit."""
+    dropped = _drop_place(template, what)
     adapter = golden.write_adapter(tmp_path / "red")
-    with pytest.raises(VerificationError):
+    # The program has what it asks for under another key, or the other way round.
+    message = f"needs 1 tensors that .*foundation.ptd does not have .{dropped or '[0-9a-f]{64}'}."
+    with pytest.raises(VerificationError, match=message):
         _link(template, built, adapter, tmp_path / "red.pte")
     assert not list(tmp_path.glob("*.pte"))
+
+
+def _drop_place(template: Path, what: str) -> str | None:
+    """Leave one place out; returns the placeholder's key that the program then asks for."""
+    compiled = load_template(template)
+    path = template / "program.pte"
+    path.write_bytes(_expand(compiled))
+    entries = {entry.placed_key.at for entry in read_pte(path).entries}
+    key = None
+
+    def drop(content: dict[str, Any]) -> None:
+        nonlocal key
+        slot = _slot(content, "base" if what == "base's" else "adapter")
+        at = next(at for at in slot["places"] if (at in entries) == (what == "adapter's, stored"))
+        slot["places"].remove(at)
+        key = None if at in entries else slot["key"]
+
+    golden.edit_map(template, drop)
+    return key
+
+
+def _flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def _flip_first(path: Path) -> None:
+    path.write_bytes(b"\1" + path.read_bytes()[1:])
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def _lengthen(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"\0")
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+@pytest.mark.parametrize("damage", [_flip, _flip_first, _cut, _lengthen])
+def test_what_a_disk_changes_is_found_in_each_program(
+    built: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    damage: Callable[[Path], None],
+    count: int,
+) -> None:
+    """Also in those after a linker's first, which are not parsed."""
+    monkeypatch.setattr(link, "_PIECE_BYTES", 1000)
+    linker = Linker(load_template(ADAPTER), load_foundation(built))
+    adapter = load_adapter(golden.write_adapter(tmp_path / "red"))
+    for number in range(count):
+        linker.link(adapter, tmp_path / f"{number}.pte")
+    with monkeypatch.context() as patch:
+        patch.setattr(link, "atomic_writer", _damaging_writer(damage))
+        with pytest.raises(VerificationError, match="expected the bytes that were written, found"):
+            linker.link(adapter, tmp_path / "red.pte")
+    assert len(list(tmp_path.glob("*.pte"))) == count
+    linker.link(adapter, tmp_path / "red.pte")
+
+
+def _damaging_writer(damage: Callable[[Path], None]) -> Callable[..., Any]:
+    """As `atomic_writer`, on a disk that does not keep what it is given."""
+
+    @contextmanager
+    def writer(path: Path, *, check: Callable[[Path], None]) -> Iterator[BinaryIO]:
+        def damage_and_check(temporary: Path) -> None:
+            damage(temporary)
+            check(temporary)
+
+        with atomic_writer(path, check=damage_and_check) as file:
+            yield file
+
+    return writer
 
 
 def test_another_foundation_of_the_shape_takes_other_keys(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from ptefoundry.registry.names import (
     LEASES,
     Reference,
     blob_key,
+    compressed_key,
     condemned_key,
     referrers_key,
 )
@@ -30,7 +31,7 @@ from ptefoundry.registry.store.memory import MemoryStore
 from ptefoundry.registry.tombstones import Tombstone, read_tombstone
 from ptefoundry.registry.undelete import undelete
 from ptefoundry.registry.yanks import Yank, yank
-from support.registry_world import NAME, make_version
+from support.small_versions import NAME, make_version
 
 HOUR = 3600.0
 GRACE = 3 * HOUR
@@ -259,6 +260,18 @@ def test_an_orphaned_list_of_attachments_goes(place: Place) -> None:
     assert place.store.head(referrers_key(index.digest)) is None
     assert place.blobs() == 5
     assert list(place.store.list(CONDEMNED)) == []
+
+
+def test_an_orphaned_copy_of_a_document_goes(place: Place) -> None:
+    """As a push leaves one that keeps it while its document is deleted."""
+    kept, orphan = (compressed_key(blob_of(data).digest) for data in (b"1.0.0", b"gone"))
+    for key in (kept, orphan):
+        place.store.create(key, b"a copy")
+    place.collect(dry_run=True)
+    assert place.store.head(orphan) is not None
+    place.collect()
+    assert place.store.head(orphan) is None
+    assert place.store.head(kept) is not None
 
 
 @pytest.mark.parametrize(("minutes", "outcome"), [(59, "waiting"), (60, "deleted")])

@@ -12,7 +12,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from ptefoundry.registry import content, parallel, push, referrers, sweep, tombstones
+from ptefoundry.registry import compressed, content, parallel, push, referrers, sweep, tombstones
 from ptefoundry.registry.liveness import Live
 from ptefoundry.registry.sweep import Outcome, Sweeper
 from ptefoundry.registry.tombstones import Tombstone, read_tombstone
@@ -23,6 +23,8 @@ STEPS = 10_000
 WORLDS = 12
 MOST_WORLDS = 150
 """Worlds after which a planted bug should have been found; most are within a few."""
+LARGE = 128
+"""Bytes from which documents have compressed copies here: indexes and manifests do."""
 Patch = pytest.MonkeyPatch
 
 
@@ -32,6 +34,7 @@ def deterministic(monkeypatch: Patch) -> None:
     seed_names(monkeypatch)
     monkeypatch.setattr(content, "ThreadPoolExecutor", Inline)
     monkeypatch.setattr(parallel, "ThreadPoolExecutor", Inline)
+    monkeypatch.setattr(compressed, "COMPRESSED_FROM", LARGE)
 
 
 def seed_names(monkeypatch: Patch) -> None:
@@ -51,12 +54,18 @@ def test_nothing_is_lost_and_nothing_is_left() -> None:
         "refused",
         "pulled",
         "promoted",
+        "rolled back",
+        "mirrored",
+        "mirrored already",
+        "not mirrored",
         "removed",
         "restored",
         "condemned",
         "rescued",
         "left",
         "deleted",
+        "create a copy",
+        "delete a copy",
     ):
         assert seen[what] > 0, what
 

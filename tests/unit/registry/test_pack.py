@@ -3,15 +3,19 @@
 import json
 import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ptefoundry.bundle.coreml import describe_backend
 from ptefoundry.bundle.manifest import load_manifest
+from ptefoundry.coreml.params import CoremlParams
 from ptefoundry.digest import canonical_json, hash_bytes
 from ptefoundry.errors import ArtifactError, ConfigError, RegistryError
 from ptefoundry.lowering.pte import read_pte
+from ptefoundry.params import XnnpackParams
 from ptefoundry.registry.chunks import CHUNK_SIZE, has_chunk_list, parse_chunk_list
 from ptefoundry.registry.oci import parse_index, parse_manifest
 from ptefoundry.registry.pack import pack_bundle
@@ -246,17 +250,74 @@ def test_the_configuration_has_only_what_modelpack_knows() -> None:
     assert config["modelfs"] == {"type": "layers", "diffIds": digests}
 
 
-def test_quantized_weights_are_named_in_the_configuration(bundle: Path) -> None:
-    stored = [
-        {"what": "linears", "form": "8da4w,32", "tensors": 14, "bytes": 1},
-        {"what": "embedding table", "form": "fp32", "tensors": 1, "bytes": 1},
+def _stored(**forms: str) -> list[dict[str, Any]]:
+    return [
+        {"what": what.replace("_", " "), "form": form, "tensors": 1, "bytes": 1}
+        for what, form in forms.items()
     ]
-    edit_manifest(
-        bundle, lambda manifest: manifest["backends"]["xnnpack"].update(stored_weights=stored)
-    )
-    documents = pack(bundle)
-    config = json.loads(documents.blob(documents.content.config.digest))
-    assert config["config"]["quantization"] == "linears: 8da4w,32"
+
+
+@pytest.mark.parametrize(
+    ("params", "stored", "precision", "quantization"),
+    [
+        (XnnpackParams(), None, "float32", None),
+        (XnnpackParams(), _stored(linears="fp32", embedding_table="fp32"), "float32", None),
+        (
+            XnnpackParams(linear="fp16", embedding="fp16"),
+            _stored(linears="fp16", embedding_table="fp16", output_head="fp16"),
+            "float32",
+            "embedding table: fp16; linears: fp16; output head: fp16",
+        ),
+        (
+            XnnpackParams(linear="8da4w,32"),
+            _stored(linears="8da4w,32", embedding_table="fp32"),
+            "float32",
+            "linears: 8da4w,32",
+        ),
+        (
+            XnnpackParams(linear="8da4w,32", head="8da8w,0"),
+            None,
+            "float32",
+            "linears: 8da4w,32; output head: 8da8w,0",
+        ),
+        (CoremlParams(), None, "float16", None),
+        (CoremlParams(dtype="fp32"), None, "float32", None),
+        (CoremlParams(linear="c4w"), None, "float16", "linears: c4w; output head: c4w"),
+        (
+            CoremlParams(linear="b4w", embedding="4,32"),
+            None,
+            "float16",
+            "embedding table: 4,32; linears: b4w; output head: b4w",
+        ),
+    ],
+)
+def test_the_configuration_says_how_it_computes_and_what_is_quantized(
+    bundle: Path,
+    params: XnnpackParams | CoremlParams,
+    stored: list[dict[str, Any]] | None,
+    precision: str,
+    quantization: str | None,
+) -> None:
+    """From what a build writes into manifest.json: all options, and for XNNPACK what is stored."""
+    if isinstance(params, CoremlParams):
+        backend, described = "coreml", describe_backend([], params)
+    else:
+        backend, described = "xnnpack", asdict(params)
+    if stored is not None:
+        described["stored_weights"] = stored
+
+    def describe(manifest: dict[str, Any]) -> None:
+        manifest["backends"] = {backend: described}
+        for variant in manifest["variants"]:
+            variant["backend"] = backend
+
+    edit_manifest(bundle, describe)
+    packed = pack(bundle).packed
+    contents = [json.loads(one.content) for one in packed.blobs if isinstance(one.content, bytes)]
+    configs = [one["config"] for one in contents if "modelfs" in one]
+    assert len(configs) == 3
+    for config in configs:
+        assert (config["precision"], config.get("quantization")) == (precision, quantization)
 
 
 def test_packing_reads_the_manifest_of_the_folder(tmp_path: Path) -> None:
