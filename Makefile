@@ -16,7 +16,7 @@ COMPILERS := cmake|executorch|ninja
 RUNNER := artifacts/runner/bin/ptefoundry-runner
 NEW_RUNNER := $(STAMPS)/new-runner
 BASE_GGUF := artifacts/base/fetched/SmolLM2-135M-Instruct.Q4_1.gguf
-APT_TEST_PACKAGES := docker-registry skopeo
+TEST_TOOLS := docker-registry mkfs.xfs skopeo
 APT_PACKAGES := g++ libpcre2-dev nlohmann-json3-dev libutf8proc-dev
 
 export PATH := $(abspath $(BIN)):$(PATH)
@@ -188,18 +188,18 @@ system-packages: | $(STAMPS)/compilers
 	$$as_root apt-get update -qq && \
 	$$as_root apt-get install -y -qq --no-install-recommends $(APT_PACKAGES) > /dev/null
 
-# OCI tools that tests read registries with; without them these tests are skipped, or fail if
-# CI=true. Not part of `make test`, as docker-registry comes with a service that it starts.
+# OCI tools that tests read registries with, and what makes a disk that can clone files; without
+# them these tests are skipped, or fail if CI=true. Not part of `make test`, as docker-registry comes with a service that it starts.
 .PHONY: test-packages
 test-packages:  ## install the tools that some tests need, where we may
-	@missing=""; for tool in $(APT_TEST_PACKAGES); do \
-	  command -v $$tool > /dev/null || missing="$$missing $$tool"; done; \
+	@PATH="$$PATH:/usr/sbin"; missing=""; for tool in $(TEST_TOOLS); do \
+	  command -v $$tool > /dev/null || missing="$$missing $${tool/mkfs.xfs/xfsprogs}"; done; \
 	if [ "$$(id -u)" = 0 ]; then as_root=""; else as_root="sudo -n"; fi; \
 	if [ -z "$$missing" ]; then :; \
 	elif command -v apt-get > /dev/null && $$as_root true 2> /dev/null; then \
 	  $$as_root apt-get update -qq && \
 	  $$as_root apt-get install -y -qq --no-install-recommends $$missing > /dev/null; \
-	else echo "tests of other OCI tools will be skipped (if CI=true, fail); they need:$$missing"; fi
+	else echo "tests of other OCI tools and of clones will be skipped (if CI=true, fail); they need:$$missing"; fi
 
 # Container engines, which tests start themselves where none runs, and what their image is made of.
 # Not part of `make test`: without them the container tests are skipped, and its last lines say so.

@@ -1,8 +1,9 @@
 """A disk of any size, which only some commands see, and which is gone with its process."""
 
 import os
+import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,13 @@ import pytest
 
 from support.skips import lacking
 
+_LEAST_XFS_BYTES = 300 << 20
+"""Below that mkfs.xfs refuses; few of them are written."""
+
 
 @dataclass(frozen=True)
 class SmallDisk:
-    """A tmpfs at `folder` in a mount namespace of its own."""
+    """A disk at `folder` in a mount namespace of its own."""
 
     folder: Path
     process: int
@@ -26,7 +30,7 @@ class SmallDisk:
         return [*self._enter(), "sh", "-c", 'cd "$0" && exec "$@"', str(root)]
 
     def resize(self, size: int) -> None:
-        """Give it room for `size` bytes, no less than are used."""
+        """Give a tmpfs room for `size` bytes, no less than are used."""
         remount = ["mount", "-o", f"remount,size={size}", str(self.folder)]
         subprocess.run([*self._enter(), *remount], check=True)
 
@@ -47,21 +51,45 @@ class SmallDisk:
 @contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[SmallDisk]:
     """Make a disk of `size` bytes at an empty folder; see `_refused` for where none can be made."""
+    with _mounted(folder, ["-t", "tmpfs", "-o", f"size={size}", "none"], refused=_refused) as disk:
+        yield disk
+
+
+@contextmanager
+def cloning_disk(folder: Path, image: Path) -> Iterator[SmallDisk]:
+    """Make a disk at an empty folder whose files can be cloned: XFS in a sparse file.
+
+    The test is skipped where loop devices cannot be mounted: who is not root, most containers.
+    """
+    maker = shutil.which("mkfs.xfs", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if maker is None:
+        lacking("mkfs.xfs is not installed: `make test-packages` installs it")
+    with image.open("wb") as file:
+        file.truncate(_LEAST_XFS_BYTES)
+    subprocess.run([maker, "-q", "-m", "reflink=1", str(image)], check=True)
+    with _mounted(folder, ["-o", "loop", str(image)], refused=pytest.skip) as disk:
+        yield disk
+
+
+@contextmanager
+def _mounted(
+    folder: Path, options: list[str], *, refused: Callable[[str], NoReturn]
+) -> Iterator[SmallDisk]:
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    script = f'mount -t tmpfs -o size={size} none "$0" && echo mounted && exec sleep infinity'
+    script = 'mount "$@" && echo mounted && exec sleep infinity'
     try:
         process = subprocess.Popen(
-            ["unshare", "--mount", *user, "sh", "-c", script, str(folder)],
+            ["unshare", "--mount", *user, "sh", "-c", script, "sh", *options, str(folder)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
     except FileNotFoundError:
-        _refused("a small disk needs util-linux's unshare")
+        refused("a small disk needs util-linux's unshare")
     try:
         assert process.stdout is not None
         if process.stdout.readline() != "mounted\n":
-            _refused(f"no disk can be mounted here: {process.communicate()[1].strip()}")
+            refused(f"no disk can be mounted here: {process.communicate()[1].strip()}")
         yield SmallDisk(folder, process.pid)
     finally:
         process.kill()
