@@ -128,7 +128,7 @@ def test_after_an_update_nothing_is_hashed_again(
 def test_each_way_of_placing_gives_the_same_result(
     into: Path, cache: BlobCache, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the disk cannot clone, that is a link; e2e/registry/test_disks.py makes a disk that can."""
+    """Where the disk cannot clone, that is a link; e2e/registry/test_disks.py has one for it."""
     refused = {"clone": (), "link": ("_clone",), "copy": ("_clone", "_link")}[way]
     for name in refused:
         monkeypatch.setattr(place, name, lambda *_: False)
