@@ -5,9 +5,10 @@ A canonical adapter is a folder of
 - `adapter.safetensors`: for each adapted linear `<path>.lora_a` [rank, in] and
   `<path>.lora_b` [out, rank] in fp32. The rows of `lora_b` are in the base's
   (interleaved) rotary order, and the module's scale is multiplied in;
-- `adapter.json`: format version, `modules` (rank by canonical path), `source`, and
-  `tensors_sha256`, the digest of the other file. Whoever reads the matrices compares it,
-  so that no damage goes on into a program; whoever writes both files can write any.
+- `adapter.sha256`: the hex digest of that file. Whoever reads the matrices compares it,
+  so that no damage goes on into a program; whoever writes both files can write any;
+- `adapter.json`: format version, `modules` (rank by canonical path) and `source`. It has no
+  digest, so that for an adapter that was trained again the signatures stay as they are.
 
 Its bytes depend on the adapter's bytes and the base's shape only.
 """
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 2
 INFO_FILE = "adapter.json"
 TENSORS_FILE = "adapter.safetensors"
+DIGEST_FILE = "adapter.sha256"
 
 _REMEDY = "convert the adapter again"
 
@@ -40,8 +42,6 @@ class CanonicalAdapter:
     """Rank by canonical path of the linear, sorted by path."""
     source: dict[str, Any]
     """What the adapter said of its origin."""
-    tensors_sha256: str
-    """Of `adapter.safetensors`, as `adapter.json` has it."""
 
     @property
     def signature(self) -> str:
@@ -60,16 +60,17 @@ class CanonicalAdapter:
         """
         path = self.folder / TENSORS_FILE
         try:
+            expected = (self.folder / DIGEST_FILE).read_text(encoding="utf-8").strip()
             found = hash_file(path)
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise AdapterError(
-                f"{path}: expected the matrices of an adapter, found none ({error.strerror}); "
-                f"{_REMEDY}"
+                f"{self.folder}: expected the matrices of an adapter in {TENSORS_FILE} and their "
+                f"digest in {DIGEST_FILE}, found no such files ({error}); {_REMEDY}"
             ) from error
-        if found != self.tensors_sha256:
+        if found != expected:
             raise AdapterError(
-                f"{path}: sha256: expected {self.tensors_sha256} as in {INFO_FILE}, found {found}; "
-                f"the file is altered or cut, {_REMEDY}"
+                f"{path}: sha256: expected {expected:.80} as in {DIGEST_FILE}, found {found}; the "
+                f"file is altered or cut, {_REMEDY}"
             )
         return path
 
@@ -107,11 +108,11 @@ def save_adapter(
         "format_version": FORMAT_VERSION,
         "modules": dict(modules),
         "source": dict(source),
-        "tensors_sha256": hash_bytes(data),
     }
     # Without adapter.json nothing is an adapter: a killed conversion leaves no mixture behind.
     (into / INFO_FILE).unlink(missing_ok=True)
     write_bytes(into / TENSORS_FILE, data)
+    write_bytes(into / DIGEST_FILE, f"{hash_bytes(data)}\n".encode())
     write_json(into / INFO_FILE, info)
 
 
@@ -132,5 +133,4 @@ def load_adapter(folder: Path) -> CanonicalAdapter:
             folder=folder,
             modules=dict(sorted(info["modules"].items())),
             source=dict(info["source"]),
-            tensors_sha256=info["tensors_sha256"],
         )

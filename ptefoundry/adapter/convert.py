@@ -20,7 +20,7 @@ def convert_adapter(source: Path, base: Path, into: Path, *, base_name: str) -> 
     Args:
         source: folder with `adapter_config.json` and `adapter_model.safetensors`.
         base: canonical folder of the base.
-        into: where `adapter.json` and `adapter.safetensors` go.
+        into: where `adapter.safetensors`, its digest and `adapter.json` go.
         base_name: what the base is called, for the warning that it is another one.
 
     Raises:

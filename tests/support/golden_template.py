@@ -78,7 +78,7 @@ def write_adapter(
 
 
 def seal_adapter(folder: Path, modules: dict[str, int]) -> None:
-    """Let adapter.json be that of the file beside it, as if that had been converted."""
+    """Let adapter.sha256 be that of the file beside it, as if that had been converted."""
     data = (folder / TENSORS_FILE).read_bytes()
     save_adapter(folder, data, modules=modules, source={})
 

@@ -12,7 +12,7 @@ from ptefoundry.errors import AdapterError, CheckpointError
 from ptefoundry.files import write_json
 from support.tiny_adapters import TINY, lora_tensors, write_adapter
 
-FILES = ("adapter.json", "adapter.safetensors")
+FILES = ("adapter.json", "adapter.safetensors", "adapter.sha256")
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_canonical_tensors(base, tmp_path):
     assert torch.equal(tensors["layers.1.attention.wq.lora_b"], q[rows])
 
 
-def test_description_file(base, tmp_path):
+def test_description_and_digest(base, tmp_path):
     source = write_adapter(tmp_path / "source", peft_version="0.21.2")
     convert(base, source, tmp_path / "out")
     info = json.loads((tmp_path / "out" / "adapter.json").read_text())
@@ -62,8 +62,9 @@ def test_description_file(base, tmp_path):
             f"layers.{layer}.attention.{name}": 2 for layer in (0, 1) for name in ("wq", "wv")
         },
         "source": {"base_model_name_or_path": "example/tiny", "peft_version": "0.21.2"},
-        "tensors_sha256": hash_file(tmp_path / "out" / "adapter.safetensors"),
     }
+    digest = hash_file(tmp_path / "out" / "adapter.safetensors")
+    assert (tmp_path / "out" / "adapter.sha256").read_text() == f"{digest}\n"
 
 
 def test_bytes_depend_on_the_adapter_only(base, tmp_path):

@@ -59,10 +59,10 @@ def test_a_client_stays_small(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("setting", "outcome"), [("true", "Failed"), ("", "Skipped")])
-def test_without_node_ci_fails(
+def test_without_node_github_fails(
     setting: str, outcome: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CI", setting)
+    monkeypatch.setenv("GITHUB_ACTIONS", setting)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BaseException, match="install Node 20") as raised:
         typescript_client(tmp_path)
