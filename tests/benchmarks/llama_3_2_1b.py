@@ -1,6 +1,6 @@
 """The ExecuTorch LoRA demo's own table, at its own scale, and prints it as Markdown.
 
-    python tests/benchmarks/llama_3_2_1b.py --folder DIR [--adapters N] [--rounds N]
+    python tests/benchmarks/llama_3_2_1b.py --folder DIR [--adapters N] [--rounds N] [OPTION]
 
 A random checkpoint of Llama-3.2-1B's shapes (bf16) and rank-16 adapters on all seven
 linears (fp32) go through the whole pipeline: `init`, `adapter add`, `build` with its
@@ -10,8 +10,9 @@ runner and writing the foundation, beside `cp` and `sha256sum` of it, so many ti
 rounds. The other column is what the demo's README prints of the real weights on its machine.
 
 Takes some 12 minutes for the build with three adapters on two cores, 11 GiB of memory and 45 GB
-of disk in DIR, and two minutes and a half for each round. DIR can be used again: what is built
-stays, further adapters are added.
+of disk in DIR, and two minutes and a half for each round. `--programs-only` leaves references,
+smoke runs and the bundle out, which take most of it, and the build's table. DIR can be used
+again: what is built stays, further adapters are added.
 """
 
 import argparse
@@ -37,6 +38,8 @@ from ptefoundry.params import load_params
 
 ADAPTERS = ("first", "second", "third", "fourth", "fifth", "sixth")
 NEW_TOKENS = 64
+PROGRAMS = Path("artifacts/link/xnnpack")
+FOUNDATION = Path("artifacts/foundation/xnnpack/foundation.ptd")
 TITLE = "Llama-3.2-1B's shapes"
 
 DEMO_FOUNDATION, DEMO_PROGRAM = 5_994_013_600, 45_555_712
@@ -53,11 +56,16 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="made if missing")
     parser.add_argument("--adapters", type=int, default=3, choices=range(2, len(ADAPTERS) + 1))
     parser.add_argument("--rounds", type=int, default=3, help="of what is measured after the build")
+    parser.add_argument("--programs-only", action="store_true", help="do not prove them")
     arguments = parser.parse_args()
     folder, names = arguments.folder.resolve(), ADAPTERS[: arguments.adapters]
     begin()
     root = _prepare(folder, names)
-    show(_build(root))
+    if arguments.programs_only:
+        links = [f"link@xnnpack-{name}" for name in names]
+        output(["dvc", "repro", "--quiet", "build-runner", *links], cwd=root)
+    else:
+        show(_build(root))
     rounds = [_answers(root, names) for _ in range(1 + arguments.rounds)]
     # The first one packs the weights.
     show(_comparison(root, folder, names, rounds[1:]))
@@ -98,10 +106,9 @@ def _build(root: Path) -> str:
 
 def _answers(root: Path, names: Sequence[str]) -> Answers:
     """What a runner reports of each adapter, each loaded and run before the next."""
-    bundle = root / "artifacts/bundle"
-    programs = [bundle / f"xnnpack/{name}.pte" for name in names]
-    options: list[str | Path] = ["--tokenizer", bundle / "tokenizer"]
-    options += ["--data", bundle / "xnnpack/foundation.ptd"]
+    programs = [root / PROGRAMS / f"{name}.pte" for name in names]
+    options: list[str | Path] = ["--tokenizer", root / "artifacts/base/canonical/tokenizer"]
+    options += ["--data", root / FOUNDATION]
     options += ["--packed-cache", root.parent / "packed", "--program", programs[0]]
     for program in programs[1:]:
         options += ["--on-demand", program]
@@ -115,8 +122,7 @@ def _answers(root: Path, names: Sequence[str]) -> Answers:
 
 
 def _comparison(root: Path, folder: Path, names: Sequence[str], rounds: Sequence[Answers]) -> str:
-    bundle = root / "artifacts/bundle/xnnpack"
-    foundation, program = (bundle / name for name in ("foundation.ptd", f"{names[0]}.pte"))
+    foundation, program = root / FOUNDATION, root / PROGRAMS / f"{names[0]}.pte"
     safetensors = folder / names[0] / "adapter_model.safetensors"
     rows = [
         _row("`foundation.ptd`, bytes", DEMO_FOUNDATION, foundation.stat().st_size),
