@@ -28,6 +28,7 @@ from ptefoundry.files import sync
 from ptefoundry.registry.cache import BlobCache
 from ptefoundry.registry.disk import check_room, explain_full
 from ptefoundry.registry.names import hex_of
+from ptefoundry.registry.parallel import for_each
 from ptefoundry.registry.paths import check_paths
 from ptefoundry.registry.swap import new_folder_beside, recover, replace_folder
 
@@ -240,8 +241,9 @@ def _copy(source: Path, path: Path, file: TargetFile) -> None:
 
 
 def _flush(folder: Path) -> None:
-    for path in (*folder.rglob("*"), folder):
-        sync(path)
+    # At once: disks write for several who wait in the time that one of them takes.
+    for _ in for_each(sync, (*folder.rglob("*"), folder)):
+        pass
 
 
 def _check_folder(into: Path) -> None:

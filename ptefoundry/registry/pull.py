@@ -95,19 +95,12 @@ class Puller:
     def read_variants(self, entries: Iterable[VariantEntry]) -> list[VariantContent]:
         """The manifests of variants."""
         entries = list(entries)
-        fetch_blobs(
-            self.store,
-            [_wanted(entry.descriptor) for entry in entries],
-            self.cache,
-            label="manifests",
-        )
+        documents = self._read([entry.descriptor for entry in entries])
         return [
             read_variant(
-                self._read(entry.descriptor),
-                expected=entry.facts,
-                where=f"{self.store.url}{entry.descriptor.digest}",
+                data, expected=entry.facts, where=f"{self.store.url}{entry.descriptor.digest}"
             )
-            for entry in entries
+            for entry, data in zip(entries, documents, strict=True)
         ]
 
     def pull(
@@ -205,17 +198,18 @@ class Puller:
 
     def _merged_listing(self, resolved: Resolved, contents: Sequence[VariantContent]) -> bytes:
         """The folder's manifest, from those of the variants once each is what it must be."""
-        listings = []
-        for content in contents:
-            data = self._read(content.listing.descriptor)
+        listings = self._read([content.listing.descriptor for content in contents])
+        for content, data in zip(contents, listings, strict=True):
             where = f"{self.store.url}{content.listing.descriptor.digest}"
             read_listing(data, name=resolved.name, content=content, where=where)
-            listings.append(data)
         return merge_listings(listings, where=f"{self.store.url}: {resolved}")
 
-    def _read(self, descriptor: Descriptor) -> bytes:
-        """A small blob, from the cache or through it."""
-        fetch_blobs(self.store, [_wanted(descriptor)], self.cache, label="manifests")
+    def _read(self, descriptors: Sequence[Descriptor]) -> list[bytes]:
+        """Small blobs, from the cache or through it; those that it lacks are fetched together."""
+        fetch_blobs(self.store, map(_wanted, descriptors), self.cache, label="manifests")
+        return [self._fetched(descriptor) for descriptor in descriptors]
+
+    def _fetched(self, descriptor: Descriptor) -> bytes:
         data = self.cache.read(descriptor.digest, descriptor.size)
         if data is None:
             raise RegistryError(

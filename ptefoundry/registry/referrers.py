@@ -24,6 +24,7 @@ from ptefoundry.registry.oci import (
     parse_index,
     parse_manifest,
 )
+from ptefoundry.registry.parallel import for_each
 from ptefoundry.registry.paths import check_paths
 from ptefoundry.registry.store.interface import Store
 from ptefoundry.registry.tombstones import settle_blobs
@@ -160,7 +161,7 @@ def read_attachments(
         digest: of the version's index.
         artifact_type: the kind.
         wanted: whether a file is, by its name; others are not read.
-        read: gets and verifies a document.
+        read: gets and verifies a document; called by several threads at once.
 
     Raises:
         RegistryError: one is malformed, or belongs to something else.
@@ -174,11 +175,10 @@ def read_attachments(
             raise RegistryError(f"{where}: subject: expected {digest}, found {manifest.subject}")
         names = [layer.annotations.get(TITLE, "") for layer in manifest.layers]
         check_paths(names, where=f"{where}: layers")
-        yield {
-            name: read(layer)
-            for name, layer in zip(names, manifest.layers, strict=True)
-            if wanted(name)
+        layers = {
+            name: layer for name, layer in zip(names, manifest.layers, strict=True) if wanted(name)
         }
+        yield dict(zip(layers, for_each(read, layers.values()), strict=True))
 
 
 def _with_these_names(

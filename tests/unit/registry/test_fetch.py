@@ -189,7 +189,9 @@ def test_each_byte_is_hashed_once_where_the_list_has_prefixes(
             hashed.append(len(piece))
             self._digest.update(piece)
 
-    monkeypatch.setattr("ptefoundry.registry.download.hashlib", SimpleNamespace(sha256=Counting))
+    for module in ("download", "trail"):
+        counting = SimpleNamespace(sha256=Counting)
+        monkeypatch.setattr(f"ptefoundry.registry.{module}.hashlib", counting)
     fetch(store, cache, blob)
     assert content(cache, blob) == data
     assert blob.chunks is not None

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -24,7 +25,9 @@ from ptefoundry.registry.cache import BlobCache
 from ptefoundry.registry.check import check_version
 from ptefoundry.registry.content import read_blob
 from ptefoundry.registry.differences import compare
+from ptefoundry.registry.modelpack import TITLE
 from ptefoundry.registry.names import CONFIG_KEY, LEASES, parse_reference
+from ptefoundry.registry.oci import Descriptor
 from ptefoundry.registry.overview import list_versions
 from ptefoundry.registry.pack import pack_bundle
 from ptefoundry.registry.publish import (
@@ -125,6 +128,24 @@ def place(tmp_path: Path) -> Place:
 
 def adapters(folder: Path) -> list[str]:
     return [variant.adapter for variant in load_manifest(folder).variants]
+
+
+def test_files_of_an_attachment_are_read_at_the_same_time(place: Place) -> None:
+    """One after the other, a pull of many adapters would wait for the store as many times."""
+    place.push("1.0.0", SIGNER)
+    _, found = place.open("tiny@1.0.0", None)
+    all_four = Barrier(4)
+
+    def read(descriptor: Descriptor) -> bytes:
+        if TITLE in descriptor.annotations:
+            all_four.wait(timeout=60)
+        return read_blob(place.store, descriptor)
+
+    (files,) = read_attachments(
+        place.store, found.index.digest, SIGNATURES_TYPE, wanted=lambda _: True, read=read
+    )
+    whose = {name.rsplit(".", 2)[0] for name in files}
+    assert whose == {"version", "xnnpack.base", "xnnpack.blue", "xnnpack.red"}
 
 
 def test_what_is_pulled_is_the_bundle(place: Place) -> None:
