@@ -34,6 +34,7 @@ from measure import MIB, begin, output, show, table
 from runner_process import RUNNER, RunnerProcess
 from stage_memory import stage_table
 
+from ptefoundry.native import runner_program
 from ptefoundry.params import load_params
 
 ADAPTERS = ("first", "second", "third", "fourth", "fifth", "sixth")
@@ -62,8 +63,9 @@ def main() -> None:
     begin()
     root = _prepare(folder, names)
     if arguments.programs_only:
-        links = [f"link@xnnpack-{name}" for name in names]
-        output(["dvc", "repro", "--quiet", "build-runner", *links], cwd=root)
+        stages = ["build-runner", *(f"link@xnnpack-{name}" for name in names)]
+        only = [word for stage in stages for word in ("--only", stage)]
+        output(["ptefoundry", "build", *only], cwd=root)
     else:
         show(_build(root))
     rounds = [_answers(root, names) for _ in range(1 + arguments.rounds)]
@@ -112,7 +114,7 @@ def _answers(root: Path, names: Sequence[str]) -> Answers:
     options += ["--packed-cache", root.parent / "packed", "--program", programs[0]]
     for program in programs[1:]:
         options += ["--on-demand", program]
-    runner = RunnerProcess(options, root / RUNNER)
+    runner = RunnerProcess(options, runner_program(root / RUNNER.parents[1]))
     results = []
     for name in names:
         answer = runner.ask(prompt="Hello", adapter=name, max_new_tokens=NEW_TOKENS)

@@ -88,7 +88,7 @@ def main() -> None:
             os.environ |= {"S3_ENDPOINT_URL": server.url, "PTEFOUNDRY_CACHE": str(folder / "cache")}
             s3.connect().create_bucket(Bucket=BUCKET)
             for load in loads:
-                if load.paths:
+                if load.size:
                     show(_measure(load, arguments.rounds, arguments.s5cmd, folder / "pulled"))
 
 
